@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
+#   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
+#   make test       all tests, on any host          make bench BENCH=boot|start [PEER=path]
+#   make check      format, lint, include direction
+#
+# SAN=address,undefined or SAN=thread builds a second tree with those sanitizers.
+
+BUILD ?= build
+OUT := $(BUILD)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+comma := ,
+
+CXX ?= g++
+OPT ?= -O2
+WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align=strict
+HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fcf-protection -fstack-clash-protection
+CXXFLAGS += -std=c++23 $(OPT) -g1 $(WARN) $(HARDEN) -fno-exceptions -fno-rtti -fno-plt -ffunction-sections -fdata-sections \
+            -I. $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+LDFLAGS += -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
+# Static, so that a jail holds one file; with sanitizers dynamic, because they need it.
+STATIC := $(if $(SAN),-pie -fsanitize=$(SAN),-static-pie)
+PIE := -fPIE
+
+BASE_SRC := $(wildcard base/*.cc)
+VIRTIO_SRC := $(wildcard virtio/*.cc)
+VMM_SRC := $(filter-out vmm/main.cc,$(wildcard vmm/*.cc vmm/*/*.cc))
+objects = $(patsubst %.cc,$(OUT)/obj/%.o,$(1))
+
+.DELETE_ON_ERROR:
+.PHONY: all
+all: $(OUT)/wisp
+
+$(OUT)/wisp: $(call objects,vmm/main.cc $(VMM_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+	@echo "  link     $@"
+	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -luring
+
+$(OUT)/obj/%.o: %.cc Makefile
+	@mkdir -p $(@D)
+	@echo "  c++      $<"
+	@$(CXX) $(CXXFLAGS) $(PIE) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)

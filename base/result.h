@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Result<T> and Error: how a host or operator error travels up to the one line that a person reads.
+// Guest misbehaviour does not come this way (a device answers it on the spot), and a broken invariant of our own stops
+// the process (see check.h).
+#pragma once
+
+#include <cerrno>
+#include <expected>
+#include <string>
+#include <utility>
+
+namespace wisp {
+
+/// printf-style formatting into a string: checked by the compiler, and no locale or stream is set up for it.
+[[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...);
+
+/// Name of an errno value as a person reads it, e.g. "No such file or directory".
+std::string errno_text(int errno_value);
+
+struct Error {
+    std::string message;  ///< one line: what failed, on which object, why, and the remedy where it is known
+    int errno_value = 0;  ///< the errno behind it, or 0 where no system call failed
+
+    /// The same error with what was being done put in front: "<context>: <message>".
+    Error with_context(const std::string& context) && {
+        message = context + ": " + message;
+        return std::move(*this);
+    }
+};
+
+template <class T = void>
+using Result = std::expected<T, Error>;
+
+/// return fail("drive %s: …", id);
+template <class... Args>
+[[nodiscard]] std::unexpected<Error> fail(const char* pattern, Args... args) {
+    if constexpr (sizeof...(args) == 0)
+        return std::unexpected(Error{pattern, 0});
+    else
+        return std::unexpected(Error{format(pattern, args...), 0});
+}
+
+/// return fail_errno("cannot open %s", path): appends ": <reason of errno>" and keeps errno.
+template <class... Args>
+[[nodiscard]] std::unexpected<Error> fail_errno(const char* pattern, Args... args) {
+    const int saved = errno;
+    Error error = fail(pattern, args...).error();
+    error.message += ": " + errno_text(saved);
+    error.errno_value = saved;
+    return std::unexpected(std::move(error));
+}
+
+}  // namespace wisp
+
+/// The value of a Result, or return its error from the enclosing function.
+#define TRY(...)                                                     \
+    ({                                                               \
+        auto&& try_result_ = (__VA_ARGS__);                          \
+        if (!try_result_.has_value()) [[unlikely]]                   \
+            return std::unexpected(std::move(try_result_).error());  \
+        *std::move(try_result_);                                     \
+    })
+
+/// As TRY, with what was being done (a std::string or literal) put in front of the error.
+#define TRY_CONTEXT(context, ...)                                                               \
+    ({                                                                                          \
+        auto&& try_result_ = (__VA_ARGS__);                                                     \
+        if (!try_result_.has_value()) [[unlikely]]                                              \
+            return std::unexpected(std::move(try_result_).error().with_context((context)));     \
+        *std::move(try_result_);                                                                \
+    })
