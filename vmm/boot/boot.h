@@ -28,7 +28,8 @@ struct BootRequest {
     BootFile kernel;
     KernelMapping mapping = KernelMapping::kMap;
     std::optional<BootFile> initrd;
-    CommandLine command_line;           ///< with the root drive in it; set_up_boot adds the devices
+    CommandLine command_line;           ///< from boot_args; set_up_boot adds the rest, as Firecracker does
+    std::optional<RootDrive> root;      ///< the drive to mount as root, if one is
     unsigned vcpu_count = 1;            ///< 1 to limits::kMaxVcpus
     Presence serial = Presence::kPresent;
     Presence keyboard = Presence::kAbsent;
