@@ -49,6 +49,19 @@ $(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC
 unit: $(OUT)/unit-tests
 	@$(OUT)/unit-tests
 
+# Tiny guests: a few hundred instructions each, without a kernel.
+GUESTS := $(patsubst tests/guest/asm/%.S,$(BUILD)/guests/%,$(wildcard tests/guest/asm/*.S))
+.PHONY: guests
+guests: $(GUESTS)
+$(BUILD)/guests/%: tests/guest/asm/%.S tests/guest/asm/guest.inc tests/guest/asm/guest.ld
+	@mkdir -p $(@D)
+	@$(CC) -nostdlib -static -no-pie -Wa,-Itests/guest/asm -Wl,-T,tests/guest/asm/guest.ld -Wl,--build-id=none \
+	    -Wl,--no-warn-rwx-segments -o $@ $<
+
+$(BUILD)/bench/spawn_timer: bench/spawn_timer.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)
 	@echo "  c++      $<"
