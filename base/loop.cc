@@ -80,6 +80,7 @@ Result<void> Loop::run() {
 }
 
 Result<void> Loop::turn(int64_t timeout_ns) {
+    ++turn_number_;
     TRY(poller_->wait(nearest_timer_ns(timeout_ns)));
     run_timers();
     return {};

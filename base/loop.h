@@ -116,6 +116,10 @@ public:
     /// One turn: waits at most `timeout_ns` (negative: until something happens) and runs what is due.
     Result<void> turn(int64_t timeout_ns);
 
+    /// Goes up with every turn. Who serves a source that may never run dry counts what it does in one turn, and posts itself
+    /// for the next.
+    uint64_t turn_number() const { return turn_number_; }
+
     bool uses_io_uring() const { return fallback_reason_.empty(); }
     const std::string& fallback_reason() const { return fallback_reason_; }
 
@@ -135,6 +139,7 @@ private:
     std::unique_ptr<Poller> poller_;
     std::string fallback_reason_;
     std::vector<Timer*> timers_;
+    uint64_t turn_number_ = 0;
 
     OwnedFd wake_;
     MemberWatcher<Loop, &Loop::run_posted> on_wake_{*this};

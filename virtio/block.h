@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,23 +57,53 @@ public:
     void resume() override;
 
 private:
-    /// One request from pop to push. Lives in a pool, so that nothing is allocated for it.
     struct Request;
+    /// Requests of a drive, so that none is allocated while the VM runs.
+    class Pool;
+    enum class Activity : uint8_t { kInactive, kActive, kBroken, kResetting };
 
     Block(Loop& loop, BlockConfig config);
     Result<void> open();
+    Result<void> start_engine();
 
+    bool may_serve() const { return activity_ == Activity::kActive && !paused_; }
     void serve(unsigned queue);
+    void serve_all();
+    void serve_next_turn();
+    void take_requests(unsigned queue);
+    unsigned& budget();
     void start(Request& request);
+    void start_flush(Request& request);
+    void release_flushes(const Request& finished_write);
     void finish(Request& request, uint8_t status);
+    void fail_request(Request& request, const char* reason);
+    void settle();
+    void set_broken(const char* reason);
+
     void on_transfer_done(BlockTransfer& transfer, int64_t result) override;
     void on_batch_done() override;
 
     Loop& loop_;
-    BlockConfig config_;
-    std::string name_;
+    const BlockConfig config_;
+    const std::string name_;
     BlockConfig::IoEngine engine_;
     OwnedFd file_;
+    std::string device_id_;           // what get-id answers
+    std::atomic<uint64_t> sectors_ = 0;  // any thread: part of the configuration space
+    BlockLimits limits_;
+
+    std::unique_ptr<Pool> pool_;      // before the engine, which lets go of the requests when it goes
+    std::unique_ptr<BlockIo> io_;
+
+    Activity activity_ = Activity::kInactive;
+    bool paused_ = false;
+    std::optional<Activation> activation_;
+    bool serve_posted_ = false;
+    unsigned budget_ = 0;             // requests that may still be taken in the loop's turn number …
+    uint64_t budget_turn_ = UINT64_MAX;
+    bool starved_ = false;            // a queue was left with chains because the pool was empty
+    std::move_only_function<void()> on_reset_drained_;
+    std::move_only_function<void()> on_paused_;
 };
 
 }  // namespace wisp::virtio

@@ -39,7 +39,7 @@ public:
     ~MmioTransport();
 
     Device& device() { return *device_; }
-    unsigned queue_count() const { return static_cast<unsigned>(queues_.size()); }
+    unsigned queue_count() const { return static_cast<unsigned>(kicks_.size()); }
     /// Eventfd that kicks a queue (for ioeventfd). A QueueNotify that reaches handle_write() signals it as well.
     int kick_fd(unsigned queue) const { return kicks_[queue]->event.get(); }
     /// Eventfd that raises the device's interrupt line (for irqfd, edge).
@@ -67,8 +67,8 @@ public:
         std::vector<QueueRegisters> queues;
     };
     State save() const;
-    /// Into a fresh transport, before the VM runs. Activates the device if its driver had. An error: the state is not one
-    /// that this device can have.
+    /// Into a fresh transport, before the VM runs. Pauses the device, and activates it if its driver had: it works from
+    /// device().resume() on. An error: the state is not one that this device can have.
     Result<void> restore(const State& state);
 
 private:
@@ -81,28 +81,30 @@ private:
         Watch watch;
     };
     // How far the device is; changes on the loop only.
-    enum class Phase { kIdle, kActive, kBroken, kDraining };
+    enum class Phase : uint8_t { kIdle, kActive, kBroken, kDraining };
 
     MmioTransport(Loop& loop, const GuestMemory& memory, std::unique_ptr<Device> device);
 
     // vCPU threads, mutex_ held
     uint32_t read_register(uint32_t offset) const;
     void write_register(uint32_t offset, uint32_t value, std::unique_lock<std::mutex>& lock);
+    void write_driver_features(uint32_t value);
     void write_queue_register(uint32_t offset, uint32_t value);
     void write_status(uint32_t value, std::unique_lock<std::mutex>& lock);
+    bool accept_features() const;
     void request_reset(std::unique_lock<std::mutex>& lock);
     void clear_registers();
     bool has_status(uint32_t all_of, uint32_t none_of) const;
-    State::QueueRegisters* selected_queue();
+    void refuse(const char* what, uint32_t offset, uint32_t value) const;
 
     // Loop thread
     void on_kick(unsigned queue);
     void activate();
-    Result<void> try_activate();
+    Result<void> try_activate(const State& registers);
     void drain();
     void on_drained();
     void signal_used() override;
-    void signal_config() override;
+    void change_config(const std::function<void()>& change) override;
     void signal_needs_reset(const char* reason) override;
     void raise(uint32_t interrupt_bit);
 
@@ -111,6 +113,7 @@ private:
     std::unique_ptr<Device> device_;
     std::vector<std::unique_ptr<Kick>> kicks_;
     OwnedFd irq_;
+    const uint64_t offered_;  // features
 
     mutable std::mutex mutex_;  // guards registers_, live_, resetting_, shut_down_
     std::condition_variable drained_;

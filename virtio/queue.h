@@ -103,9 +103,13 @@ public:
     const QueueState& save() const { return state_; }
 
 private:
-    struct Walk;
+    struct Walk {
+        std::span<GuestSlice> storage;
+        std::span<GuestSlice>& readable;
+        std::span<GuestSlice>& writable;
+    };
     uint16_t available_index() const;
-    const char* follow(Walk& walk);
+    const char* follow(uint16_t head, Walk& walk) const;
     Pop broken(const char* reason);
 
     const GuestMemory* memory_ = nullptr;
