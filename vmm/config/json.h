@@ -12,7 +12,7 @@ namespace wisp::config {
 inline constexpr unsigned kMaxJsonDepth = 127;  ///< arrays and objects within each other: serde_json's bound
 
 /// Never fails: what is wrong with the text is in the tree as a kFault value, in serde_json's words.
-Value parse_json(std::string_view text);
+Document parse_json(std::string_view text);
 
 /// As parse_json, for free-form documents: the first syntax error is the error, position included.
 Result<Value> parse_json_strict(std::string_view text);

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -78,12 +79,13 @@ enum class IoEngine : uint8_t { kAsync, kSync };
 
 struct Drive {
     std::string drive_id;
-    std::string path_on_host;
+    std::string path_on_host;  ///< required
     bool is_root_device = false;
     bool is_read_only = false;
     std::optional<std::string> partuuid;  ///< of the root partition; used only with is_root_device
     CacheType cache_type = CacheType::kUnsafe;
     IoEngine io_engine = IoEngine::kAsync;
+    std::optional<std::string> socket;  ///< of a vhost-user back end; refused, see VmConfig::put_drive()
     bool direct = false;  ///< [Wisp] O_DIRECT: bypass the host's page cache
     std::optional<RateLimiter> rate_limiter;
 };
@@ -143,6 +145,9 @@ struct Serial {
     std::optional<TokenBucket> rate_limiter;
 };
 
+/// The level of a name (case does not matter), or nothing.
+std::optional<LogLevel> parse_log_level(std::string_view name);
+
 enum class MmdsVersion : uint8_t { kV1, kV2 };
 
 using Ipv4Address = std::array<uint8_t, 4>;
@@ -189,6 +194,62 @@ struct CpuConfig {
     std::vector<KvmCapability> kvm_capabilities;
     std::vector<CpuidLeafModifier> cpuid_modifiers;
     std::vector<MsrModifier> msr_modifiers;
+};
+
+enum class SnapshotType : uint8_t { kDiff, kFull };
+
+/// PUT /snapshot/create.
+struct SnapshotCreate {
+    SnapshotType snapshot_type = SnapshotType::kFull;
+    std::string snapshot_path;
+    std::string mem_file_path;
+};
+
+enum class MemoryBackendType : uint8_t { kFile, kUffd };
+
+struct MemoryBackend {
+    MemoryBackendType backend_type = MemoryBackendType::kFile;
+    std::string backend_path;  ///< of the memory file, or of the page fault handler's socket
+};
+
+struct NetworkOverride {
+    std::string iface_id;
+    std::string host_dev_name;
+};
+
+struct VsockOverride {
+    std::string uds_path;
+};
+
+/// Page size of a restored machine: kSnapshot is what the snapshot had.
+enum class SnapshotHugePages : uint8_t { kSnapshot, kNone, kTransparent, k2M };
+
+/// PUT /snapshot/load. Exactly one of mem_file_path (deprecated) and mem_backend.
+struct SnapshotLoad {
+    std::string snapshot_path;
+    std::optional<std::string> mem_file_path;
+    std::optional<MemoryBackend> mem_backend;
+    bool enable_diff_snapshots = false;  ///< deprecated name of track_dirty_pages
+    bool track_dirty_pages = false;
+    bool resume_vm = false;
+    std::vector<NetworkOverride> network_overrides;
+    std::optional<VsockOverride> vsock_override;
+    bool clock_realtime = false;
+    SnapshotHugePages huge_pages = SnapshotHugePages::kSnapshot;
+};
+
+enum class ActionType : uint8_t { kFlushMetrics, kInstanceStart, kSendCtrlAltDel };
+
+/// PUT /actions.
+struct Action {
+    ActionType action_type = ActionType::kFlushMetrics;
+};
+
+enum class VmState : uint8_t { kPaused, kResumed };
+
+/// PATCH /vm.
+struct VmUpdate {
+    VmState state = VmState::kPaused;
 };
 
 }  // namespace wisp::config

@@ -11,6 +11,6 @@ namespace wisp::config {
 
 /// Never fails: what is wrong with the text is in the tree as a kFault value.
 /// Dates and times have no JSON counterpart and become strings.
-Value parse_toml(std::string_view text);
+Document parse_toml(std::string_view text);
 
 }  // namespace wisp::config

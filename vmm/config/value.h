@@ -17,8 +17,8 @@
 
 namespace wisp::config {
 
-/// A place in a source text. Lines count from 1. A JSON column is the number of bytes before the place in its line, a
-/// TOML column counts from 1.
+/// A place in a source text. Lines count from 1. A JSON column is the number of bytes before the place in its line; a
+/// TOML column counts characters from 1.
 struct Position {
     uint32_t line = 0;  ///< 0: no place is known
     uint32_t column = 0;
@@ -39,7 +39,7 @@ struct Value {
         kString,
         kArray,
         kObject,
-        kFault,  ///< the text is not well-formed from here on; `text` says why
+        kFault,  ///< the text is not well-formed from here on; `text` says why, `end` where
     };
 
     Kind kind = Kind::kNull;
@@ -48,10 +48,11 @@ struct Value {
     uint64_t number = 0;  ///< of kUnsigned; of kSigned as two's complement
     double real = 0;
     std::string text;  ///< of kString and kFault
-    std::vector<Value> items;
-    std::vector<Member> members;  ///< in the order of the text, duplicates included
+    std::vector<Value> items;     ///< of kArray; of kObject at most one: a kFault where the next key should be
+    std::vector<Member> members;  ///< of kObject, in the order of the text, duplicates included
     Position begin;               ///< of its first byte
     Position end;                 ///< past its last byte
+    Position after;               ///< past the blanks behind it, and past one closing bracket if that comes next
 
     bool is(Kind other) const { return kind == other; }
     int64_t as_signed() const { return static_cast<int64_t>(number); }
@@ -65,9 +66,15 @@ struct Value {
 
 struct Member {
     std::string name;
-    Position begin;  ///< of the key
-    Position end;    ///< past the key and the blanks that follow it
+    Position after;  ///< of the key: as Value::after
+    bool present = false;  ///< (for the parser: the key has been read)
     Value value;
+};
+
+/// A whole text.
+struct Document {
+    Value root;
+    Value tail;  ///< a kFault if something follows the root, else null
 };
 
 /// " at line 1 column 8", or nothing if the position is unknown.
