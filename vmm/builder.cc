@@ -49,7 +49,7 @@ Result<void> Machine::create_memory() {
 
 Result<void> Machine::start_vcpu_threads() {
     TRY(install_vcpu_kick_handler());
-    vcpus_prepared_ = std::make_unique<std::latch>(config_.machine.vcpu_count);
+    vcpus_prepared_ = std::make_unique<Countdown>(config_.machine.vcpu_count);
     for (unsigned id = 0; id < config_.machine.vcpu_count; ++id) {
         vcpus_.push_back(std::make_unique<Vcpu>(id, Vcpu::World{mmio_, ports_, host_.stop, host_.timeline}));
         TRY(vcpus_.back()->start([this, id] { return prepare_vcpu(id); }, *vcpus_prepared_));

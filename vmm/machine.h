@@ -7,7 +7,6 @@
 // Threads: the loop's.
 #pragma once
 
-#include <latch>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -103,7 +102,7 @@ private:
     boot::LoadedKernel kernel_;
     std::once_flag cpuid_once_;
     Result<CpuidTable> cpuid_;
-    std::unique_ptr<std::latch> vcpus_prepared_;
+    std::unique_ptr<Countdown> vcpus_prepared_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
 };
 

@@ -9,7 +9,7 @@ namespace wisp {
 namespace {
 
 constexpr const char* kNames[] = {
-    "process start", "VM created", "kernel loaded", "devices ready", "first guest instruction", "init",
+    "process start", "VM created", "devices ready", "kernel loaded", "first guest instruction", "init",
 };
 static_assert(std::size(kNames) == static_cast<unsigned>(Mark::kCount));
 
