@@ -86,6 +86,7 @@ void Vcpu::run() {
     if (failed) return;  // the builder reads the outcome and gives up
 
     while (wait_until_running()) {
+        if (id_ == 0 && exits() == 0) world_.timeline.mark(Mark::kFirstInstruction);  // the first time alone counts
         const int error = fd_.run();
         if (error == EINTR || error == EAGAIN) continue;
         if (error == EFAULT) {
@@ -111,7 +112,6 @@ bool Vcpu::wait_until_running() {
         if (on_paused_) std::exchange(on_paused_, nullptr)();
         requested_.wait(lock);
     }
-    if (id_ == 0) world_.timeline.mark(Mark::kFirstInstruction);
     return request_.load(std::memory_order_relaxed) == Request::kRun;
 }
 
