@@ -2,6 +2,7 @@
 #include "vmm/timeline.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/loop.h"
 #include "base/result.h"
@@ -34,10 +35,11 @@ uint64_t Timeline::since_start_ns(Mark mark) const {
 std::string Timeline::to_string() const {
     std::string text = format("%-26s %12s %12s %8s\n", "boot timeline", "us", "step us", "exits");
     // In the order of time, which need not be the order of the names: some steps run side by side.
-    std::array<Mark, static_cast<unsigned>(Mark::kCount)> order;
-    for (unsigned i = 0; i < order.size(); ++i) order[i] = static_cast<Mark>(i);
-    const auto seen = std::stable_partition(order.begin(), order.end(), [this](Mark mark) { return entry(mark).at_ns != 0; });
-    std::sort(order.begin(), seen, [this](Mark a, Mark b) { return since_start_ns(a) < since_start_ns(b); });
+    std::vector<Mark> order;
+    for (unsigned i = 0; i < static_cast<unsigned>(Mark::kCount); ++i) order.push_back(static_cast<Mark>(i));
+    constexpr uint64_t kNever = UINT64_MAX;
+    const auto time = [this](Mark mark) { return entry(mark).at_ns ? since_start_ns(mark) : kNever; };
+    std::ranges::stable_sort(order, {}, time);
     uint64_t previous_ns = 0;
     for (const Mark mark : order) {
         const char* name = kNames[static_cast<unsigned>(mark)];
