@@ -38,6 +38,7 @@ inline constexpr unsigned kBlockServeBudget = 256;    // requests served before 
 // Event loop
 inline constexpr unsigned kMaxWatches = 512;          // descriptors one loop watches
 inline constexpr unsigned kLoopRingEntries = 64;      // submission entries of a loop's ring
+inline constexpr unsigned kMaxDescriptorsClosedAfterExit = kMaxVcpus + 1;  // a VM and its vCPUs
 
 // Console
 inline constexpr size_t kConsoleOutput = 16 << 10;    // bytes from the guest that wait for the sink

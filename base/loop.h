@@ -102,6 +102,10 @@ public:
     /// Watches a descriptor for `events` (EPOLLIN and so on). The watcher must outlive the Watch.
     Result<Watch> watch(int fd, uint32_t events, Watcher& watcher);
 
+    /// Takes a reference to a descriptor that the kernel drops in one of its own threads after this process has ended. For
+    /// what is slow to close (a VM waits for several grace periods). Does nothing on epoll or when there is no room.
+    void close_after_exit(int fd);
+
     /// From any thread: runs `work` on the loop's thread, in the order posted.
     void post(std::move_only_function<void()> work);
     /// From any thread: run() returns after what it is doing.
