@@ -13,7 +13,7 @@ comma := ,
 
 CXX ?= g++
 OPT ?= -O2
-WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align=strict
+WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
 HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fcf-protection -fstack-clash-protection
 CXXFLAGS += -std=c++23 $(OPT) -g1 $(WARN) $(HARDEN) -fno-exceptions -fno-rtti -fno-plt -ffunction-sections -fdata-sections \
             -I. $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
@@ -48,6 +48,19 @@ $(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC
 .PHONY: unit
 unit: $(OUT)/unit-tests
 	@$(OUT)/unit-tests
+
+# Tiny guests: a few hundred instructions each, without a kernel.
+GUESTS := $(patsubst tests/guest/asm/%.S,$(BUILD)/guests/%,$(wildcard tests/guest/asm/*.S))
+.PHONY: guests
+guests: $(GUESTS)
+$(BUILD)/guests/%: tests/guest/asm/%.S tests/guest/asm/guest.inc tests/guest/asm/guest.ld
+	@mkdir -p $(@D)
+	@$(CC) -nostdlib -static -no-pie -Wa,-Itests/guest/asm -Wl,-T,tests/guest/asm/guest.ld -Wl,--build-id=none \
+	    -Wl,--no-warn-rwx-segments -o $@ $<
+
+$(BUILD)/bench/spawn_timer: bench/spawn_timer.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)

@@ -28,9 +28,17 @@ inline constexpr size_t kMaxElfNotes = 64 << 10;      // bytes read of one note 
 inline constexpr uint16_t kMaxQueueSize = 256;
 inline constexpr unsigned kMaxQueues = 32;            // of one device
 
+// virtio-blk
+inline constexpr unsigned kBlockInFlight = 128;       // requests of one drive that are taken from its queues at a time
+inline constexpr unsigned kBlockSegments = 126;       // data segments of one request (SEG_MAX)
+inline constexpr uint32_t kBlockSegmentSize = 4 << 20;  // bytes of one segment (SIZE_MAX)
+inline constexpr unsigned kBlockRetries = 8;          // of one transfer that the host answers with EAGAIN
+inline constexpr unsigned kBlockServeBudget = 256;    // requests served before the loop's other work has its turn
+
 // Event loop
 inline constexpr unsigned kMaxWatches = 512;          // descriptors one loop watches
 inline constexpr unsigned kLoopRingEntries = 64;      // submission entries of a loop's ring
+inline constexpr unsigned kMaxDescriptorsClosedAfterExit = kMaxVcpus + 1;  // a VM and its vCPUs
 
 // Console
 inline constexpr size_t kConsoleOutput = 16 << 10;    // bytes from the guest that wait for the sink

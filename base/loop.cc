@@ -50,6 +50,8 @@ Result<Watch> Loop::watch(int fd, uint32_t events, Watcher& watcher) {
 
 void Loop::unwatch(unsigned slot) { poller_->remove(slot); }
 
+void Loop::close_after_exit(int fd) { poller_->close_after_exit(fd); }
+
 void Loop::post(std::move_only_function<void()> work) {
     {
         const std::lock_guard lock(posted_mutex_);
@@ -78,6 +80,7 @@ Result<void> Loop::run() {
 }
 
 Result<void> Loop::turn(int64_t timeout_ns) {
+    ++turn_number_;
     TRY(poller_->wait(nearest_timer_ns(timeout_ns)));
     run_timers();
     return {};

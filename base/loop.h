@@ -102,6 +102,10 @@ public:
     /// Watches a descriptor for `events` (EPOLLIN and so on). The watcher must outlive the Watch.
     Result<Watch> watch(int fd, uint32_t events, Watcher& watcher);
 
+    /// Takes a reference to a descriptor that the kernel drops in one of its own threads after this process has ended. For
+    /// what is slow to close (a VM waits for several grace periods). Does nothing on epoll or when there is no room.
+    void close_after_exit(int fd);
+
     /// From any thread: runs `work` on the loop's thread, in the order posted.
     void post(std::move_only_function<void()> work);
     /// From any thread: run() returns after what it is doing.
@@ -111,6 +115,10 @@ public:
     Result<void> run();
     /// One turn: waits at most `timeout_ns` (negative: until something happens) and runs what is due.
     Result<void> turn(int64_t timeout_ns);
+
+    /// Goes up with every turn. Who serves a source that may never run dry counts what it does in one turn, and posts itself
+    /// for the next.
+    uint64_t turn_number() const { return turn_number_; }
 
     bool uses_io_uring() const { return fallback_reason_.empty(); }
     const std::string& fallback_reason() const { return fallback_reason_; }
@@ -131,6 +139,7 @@ private:
     std::unique_ptr<Poller> poller_;
     std::string fallback_reason_;
     std::vector<Timer*> timers_;
+    uint64_t turn_number_ = 0;
 
     OwnedFd wake_;
     MemberWatcher<Loop, &Loop::run_posted> on_wake_{*this};

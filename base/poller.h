@@ -20,6 +20,7 @@ public:
     virtual void remove(unsigned slot) = 0;
     /// Waits at most `timeout_ns` (negative: for ever), then calls the watchers that are ready.
     virtual Result<void> wait(int64_t timeout_ns) = 0;
+    virtual void close_after_exit(int) {}
 };
 
 Result<std::unique_ptr<Poller>> create_uring_poller();

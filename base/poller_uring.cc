@@ -20,7 +20,14 @@ public:
     Result<void> create() {
         return ring_.create({.entries = limits::kLoopRingEntries,
                              .completion_entries = 2 * limits::kMaxWatches,
-                             .opcodes = kOpcodes});
+                             .opcodes = kOpcodes,
+                             .file_slots = limits::kMaxDescriptorsClosedAfterExit});
+    }
+
+    // A ring is taken down by a kernel worker, and the files registered with it go there too.
+    void close_after_exit(int fd) override {
+        if (next_file_slot_ == limits::kMaxDescriptorsClosedAfterExit) return;
+        if (ring_.set_file(next_file_slot_, fd)) ++next_file_slot_;
     }
 
     Result<unsigned> add(int fd, uint32_t events, Watcher& watcher) override {
@@ -91,6 +98,7 @@ private:
 
     // Slots before the ring: the ring goes first, so no completion can find its slot gone.
     std::array<std::unique_ptr<Slot>, limits::kMaxWatches> slots_;
+    unsigned next_file_slot_ = 0;
     Ring ring_;
 };
 

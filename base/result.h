@@ -54,19 +54,19 @@ template <class... Args>
 }  // namespace wisp
 
 /// The value of a Result, or return its error from the enclosing function.
-#define TRY(...)                                                     \
-    ({                                                               \
-        auto&& try_result_ = (__VA_ARGS__);                          \
-        if (!try_result_.has_value()) [[unlikely]]                   \
-            return std::unexpected(std::move(try_result_).error());  \
-        *std::move(try_result_);                                     \
-    })
+#define TRY(...) WISP_TRY_NAMED_(WISP_JOIN_(try_result_, __COUNTER__), , __VA_ARGS__)
 
 /// As TRY, with what was being done (a std::string or literal) put in front of the error.
-#define TRY_CONTEXT(context, ...)                                                               \
-    ({                                                                                          \
-        auto&& try_result_ = (__VA_ARGS__);                                                     \
-        if (!try_result_.has_value()) [[unlikely]]                                              \
-            return std::unexpected(std::move(try_result_).error().with_context((context)));     \
-        *std::move(try_result_);                                                                \
+#define TRY_CONTEXT(context, ...) \
+    WISP_TRY_NAMED_(WISP_JOIN_(try_result_, __COUNTER__), .with_context(context), __VA_ARGS__)
+
+// Each use has a name of its own, so that one may stand inside another.
+#define WISP_JOIN_(a, b) WISP_JOIN_NOW_(a, b)
+#define WISP_JOIN_NOW_(a, b) a##b
+#define WISP_TRY_NAMED_(name, with_context_, ...)                            \
+    ({                                                                       \
+        auto&& name = (__VA_ARGS__);                                         \
+        if (!name.has_value()) [[unlikely]]                                  \
+            return std::unexpected(std::move(name).error() with_context_);   \
+        *std::move(name);                                                    \
     })

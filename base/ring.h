@@ -62,6 +62,8 @@ public:
 
     int fd() const { return ring_.ring_fd; }
     unsigned in_flight() const { return in_flight_; }
+    /// Prepared entries that the kernel has not taken yet.
+    unsigned unsubmitted() const { return io_uring_sq_ready(&ring_); }
     unsigned entries() const { return ring_.sq.ring_entries; }
 
 private:

@@ -8,9 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <span>
-#include <vector>
 
 #include "base/guest_memory.h"
 #include "base/result.h"
@@ -31,8 +29,10 @@ class Interrupt {
 public:
     /// Used buffers were published, and the queue says that the driver wants to hear of it.
     virtual void signal_used() = 0;
-    /// The configuration space has changed (section 2.5): raises the generation and the config interrupt.
-    virtual void signal_config() = 0;
+    /// Runs `change`, which changes what read_config() gives, and tells the driver: generation and config interrupt. No
+    /// read of the configuration falls between the change and the new generation, so a driver never keeps half of each
+    /// (section 2.5.1).
+    virtual void change_config(const std::function<void()>& change) = 0;
     /// The driver broke the protocol beyond one request: sets DEVICE_NEEDS_RESET (section 2.1.1). The device must not
     /// touch its queues again until it is reset. `reason` goes to the log, rate-limited.
     virtual void signal_needs_reset(const char* reason) = 0;
@@ -41,11 +41,11 @@ protected:
     ~Interrupt() = default;
 };
 
-/// What a driver has set up when it sets DRIVER_OK.
+/// What a driver has set up when it sets DRIVER_OK. All of it stays until reset() has drained.
 struct Activation {
     const GuestMemory& memory;
-    uint64_t features;          ///< negotiated
-    std::vector<Queue> queues;  ///< by index; one the driver did not enable has size 0
+    uint64_t features;        ///< negotiated
+    std::span<Queue> queues;  ///< by index; one the driver did not enable has size 0. The transport owns (and saves) them.
     Interrupt& interrupt;
 };
 
@@ -55,22 +55,30 @@ public:
 
     // Fixed when the VM starts; any thread.
     virtual DeviceId id() const = 0;
-    virtual const char* name() const = 0;                          ///< for messages, e.g. "drive rootfs"
-    virtual uint64_t features() const = 0;                         ///< offered
-    virtual std::span<const uint16_t> queue_max_sizes() const = 0; ///< one for each queue
+    virtual const char* name() const = 0;                           ///< for messages, e.g. "drive rootfs"
+    virtual uint64_t features() const = 0;                          ///< offered; the transport adds those of section 6
+    virtual std::span<const uint16_t> queue_max_sizes() const = 0;  ///< one for each queue
 
     /// Any thread: copies `data.size()` bytes of configuration space from `offset`; what lies beyond it reads as zero.
     virtual void read_config(uint32_t offset, std::span<std::byte> data) = 0;
     /// Any thread. No device of ours has a writable field, so the default ignores it.
     virtual void write_config(uint32_t, std::span<const std::byte>) {}
 
-    /// The driver is ready. An error makes the device ask for a reset; the reason is logged.
+    /// The driver is ready. An error makes the transport ask the driver for a reset; the reason is logged. The transport
+    /// kicks each queue once afterwards.
     virtual Result<void> activate(Activation activation) = 0;
     /// The driver has put something into a queue. Never called before activate() or after reset().
     virtual void on_kick(unsigned queue) = 0;
-    /// Back to the state before activate(). Calls `drained` once nothing is in flight any more: from then on the device
-    /// does not touch guest memory. May call it at once.
+    /// Back to the state before activate(), from any state. Calls `drained` once nothing is in flight any more: from then
+    /// on the device does not touch guest memory or its queues. May call it at once.
     virtual void reset(std::move_only_function<void()> drained) = 0;
+
+    /// Takes nothing more from its queues or from the host, until resume(). Calls `paused` once nothing is in flight any
+    /// more: then the queues are as a snapshot needs them. May call it at once. An inactive device can be paused too; it is
+    /// then activated, or reset, without doing any work.
+    virtual void pause(std::move_only_function<void()> paused) = 0;
+    /// Goes on where pause() stopped; looks at its queues by itself.
+    virtual void resume() = 0;
 };
 
 }  // namespace wisp::virtio

@@ -98,6 +98,7 @@ constexpr Flag kFlags[] = {
     {"metadata", "FILE", set_text<&Arguments::metadata>, "JSON that the guest finds in its metadata service (MMDS)"},
     {"mmds-size-limit", "BYTES", set_number<&Arguments::mmds_size_limit>, "bound of that data [http-api-max-payload-size]"},
     {"boot-timer", nullptr, set_true<&Arguments::boot_timer>, "log when the guest writes 123 to the boot timer at 0xc0000000"},
+    {"timeline", nullptr, set_true<&Arguments::timeline>, "print when each step of the boot happened, when the VM ends"},
 
     {"API", nullptr, nullptr, nullptr},
     {"api-sock", "PATH", set_text<&Arguments::api_sock>, "Unix socket of the HTTP API [/run/firecracker.socket]"},
