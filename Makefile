@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
+#   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
+#   make test       all tests, on any host          make bench BENCH=boot|start [PEER=path]
+#   make check      format, lint, include direction
+#
+# SAN=address,undefined or SAN=thread builds a second tree with those sanitizers.
+
+BUILD ?= build
+OUT := $(BUILD)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+comma := ,
+
+CXX ?= g++
+OPT ?= -O2
+WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
+HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fcf-protection -fstack-clash-protection
+CXXFLAGS += -std=c++23 $(OPT) -g1 $(WARN) $(HARDEN) -fno-exceptions -fno-rtti -fno-plt -ffunction-sections -fdata-sections \
+            -I. $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+LDFLAGS += -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
+# Static, so that a jail holds one file; with sanitizers dynamic, because they need it.
+STATIC := $(if $(SAN),-pie -fsanitize=$(SAN),-static-pie)
+PIE := -fPIE
+
+BASE_SRC := $(wildcard base/*.cc)
+VIRTIO_SRC := $(wildcard virtio/*.cc)
+VMM_SRC := $(filter-out vmm/main.cc,$(wildcard vmm/*.cc vmm/*/*.cc))
+API_SRC := $(wildcard api/*.cc)
+JAILER_SRC := $(filter-out jailer/main.cc,$(wildcard jailer/*.cc jailer/*/*.cc))
+UNIT_SRC := $(wildcard tests/unit/*.cc tests/support/*.cc)
+objects = $(patsubst %.cc,$(OUT)/obj/%.o,$(1))
+
+.DELETE_ON_ERROR:
+.PHONY: all
+all: $(OUT)/wisp
+
+$(OUT)/wisp: $(call objects,vmm/main.cc $(VMM_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+	@echo "  link     $@"
+	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a
+
+# Catch2 reports a failed check by an exception, so the tests, and they alone, are built with them.
+UNIT_FLAGS := -fexceptions -frtti -Wno-conversion -Wno-shadow
+$(OUT)/obj/tests/%.o: CXXFLAGS += $(UNIT_FLAGS)
+$(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+	@echo "  link     $@"
+	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -lseccomp -lhttp_parser
+
+.PHONY: unit
+unit: $(OUT)/unit-tests
+	@$(OUT)/unit-tests
+
+# Tiny guests: a few hundred instructions each, without a kernel.
+GUESTS := $(patsubst tests/guest/asm/%.S,$(BUILD)/guests/%,$(wildcard tests/guest/asm/*.S))
+.PHONY: guests
+guests: $(GUESTS)
+$(BUILD)/guests/%: tests/guest/asm/%.S tests/guest/asm/guest.inc tests/guest/asm/guest.ld
+	@mkdir -p $(@D)
+	@$(CC) -nostdlib -static -no-pie -Wa,-Itests/guest/asm -Wl,-T,tests/guest/asm/guest.ld -Wl,--build-id=none \
+	    -Wl,--no-warn-rwx-segments -o $@ $<
+
+$(BUILD)/bench/spawn_timer: bench/spawn_timer.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+$(OUT)/obj/%.o: %.cc Makefile
+	@mkdir -p $(@D)
+	@echo "  c++      $<"
+	@$(CXX) $(CXXFLAGS) $(PIE) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)

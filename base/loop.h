@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Loop: one thread's event loop. It tells when descriptors become ready, runs timers, and runs what other threads post.
+// It waits on an io_uring, with multishot polls, or on epoll where the host forbids io_uring: users see no difference.
+//
+// Readiness is edge-triggered on both: a Watcher reads or writes until EAGAIN. An eventfd need not be read at all: each
+// signal is a new edge.
+//
+// Threads: everything belongs to the loop's thread, but for post() and stop(), which any thread may call.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace wisp {
+
+class Loop;
+class Poller;
+
+/// Is told when its descriptor is ready. `events` are EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP.
+class Watcher {
+public:
+    virtual void on_ready(uint32_t events) = 0;
+
+protected:
+    ~Watcher() = default;
+};
+
+/// A Watcher that calls one member function: `MemberWatcher<Block, &Block::on_kick> kick_{*this};`
+template <class Owner, void (Owner::*Method)(uint32_t)>
+class MemberWatcher final : public Watcher {
+public:
+    explicit MemberWatcher(Owner& owner) : owner_(owner) {}
+    void on_ready(uint32_t events) override { (owner_.*Method)(events); }
+
+private:
+    Owner& owner_;
+};
+
+/// One descriptor's registration; ends with this object. The descriptor must stay open until then.
+class Watch {
+public:
+    Watch() = default;
+    Watch(Watch&& other) noexcept : loop_(std::exchange(other.loop_, nullptr)), slot_(other.slot_) {}
+    Watch& operator=(Watch&& other) noexcept {
+        std::swap(loop_, other.loop_);
+        std::swap(slot_, other.slot_);
+        return *this;
+    }
+    ~Watch() { reset(); }
+    void reset();
+    bool active() const { return loop_ != nullptr; }
+
+private:
+    friend class Loop;
+    Watch(Loop* loop, unsigned slot) : loop_(loop), slot_(slot) {}
+    Loop* loop_ = nullptr;
+    unsigned slot_ = 0;
+};
+
+/// A one-shot timer, owned by its user; disarmed when it goes.
+class Timer {
+public:
+    Timer(Loop& loop, std::function<void()> on_expire) : loop_(loop), on_expire_(std::move(on_expire)) {}
+    Timer(const Timer&) = delete;
+    Timer& operator=(const Timer&) = delete;
+    ~Timer() { cancel(); }
+
+    /// Expires once, `delay_ns` from now; arming again replaces the earlier deadline.
+    void arm(uint64_t delay_ns);
+    void cancel();
+    bool armed() const { return deadline_ns_ != 0; }
+
+private:
+    friend class Loop;
+    Loop& loop_;
+    std::function<void()> on_expire_;
+    uint64_t deadline_ns_ = 0;  // CLOCK_MONOTONIC; 0: not armed
+};
+
+/// CLOCK_MONOTONIC in nanoseconds.
+uint64_t monotonic_ns();
+
+class Loop {
+public:
+    enum class Backend { kAutomatic, kEpoll };
+
+    /// `fallback_reason()` of the result tells why io_uring is not used, where it is not.
+    static Result<std::unique_ptr<Loop>> create(Backend backend = Backend::kAutomatic);
+    Loop(const Loop&) = delete;
+    Loop& operator=(const Loop&) = delete;
+    ~Loop();
+
+    /// Watches a descriptor for `events` (EPOLLIN and so on). The watcher must outlive the Watch.
+    Result<Watch> watch(int fd, uint32_t events, Watcher& watcher);
+
+    /// Takes a reference to a descriptor that the kernel drops in one of its own threads after this process has ended. For
+    /// what is slow to close (a VM waits for several grace periods). Does nothing on epoll or when there is no room.
+    void close_after_exit(int fd);
+
+    /// From any thread: runs `work` on the loop's thread, in the order posted.
+    void post(std::move_only_function<void()> work);
+    /// From any thread: run() returns after what it is doing.
+    void stop();
+
+    /// Runs until stop(). An error is the host's refusal to let us wait.
+    Result<void> run();
+    /// One turn: waits at most `timeout_ns` (negative: until something happens) and runs what is due.
+    Result<void> turn(int64_t timeout_ns);
+
+    /// Goes up with every turn. Who serves a source that may never run dry counts what it does in one turn, and posts itself
+    /// for the next.
+    uint64_t turn_number() const { return turn_number_; }
+
+    bool uses_io_uring() const { return fallback_reason_.empty(); }
+    const std::string& fallback_reason() const { return fallback_reason_; }
+
+private:
+    friend class Watch;
+    friend class Timer;
+    class Wakeup;
+
+    Loop() = default;
+    void unwatch(unsigned slot);
+    void arm(Timer& timer, uint64_t deadline_ns);
+    void disarm(Timer& timer);
+    int64_t nearest_timer_ns(int64_t timeout_ns) const;
+    void run_timers();
+    void run_posted(uint32_t events);
+
+    std::unique_ptr<Poller> poller_;
+    std::string fallback_reason_;
+    std::vector<Timer*> timers_;
+    uint64_t turn_number_ = 0;
+
+    OwnedFd wake_;
+    MemberWatcher<Loop, &Loop::run_posted> on_wake_{*this};
+    Watch wake_watch_;
+    std::mutex posted_mutex_;  // guards posted_
+    std::vector<std::move_only_function<void()>> posted_;
+    std::atomic<bool> stopped_ = false;
+};
+
+}  // namespace wisp

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/epoll.h>
+
+#include <array>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "base/poller.h"
+#include "base/ring.h"
+
+namespace wisp {
+
+namespace {
+
+// All that a loop asks of its ring: seccomp cannot see further.
+constexpr uint8_t kOpcodes[] = {IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE};
+
+class UringPoller final : public Poller {
+public:
+    Result<void> create() {
+        return ring_.create({.entries = limits::kLoopRingEntries,
+                             .completion_entries = 2 * limits::kMaxWatches,
+                             .opcodes = kOpcodes,
+                             .file_slots = limits::kMaxDescriptorsClosedAfterExit});
+    }
+
+    // A ring is taken down by a kernel worker, and the files registered with it go there too.
+    void close_after_exit(int fd) override {
+        if (next_file_slot_ == limits::kMaxDescriptorsClosedAfterExit) return;
+        if (ring_.set_file(next_file_slot_, fd)) ++next_file_slot_;
+    }
+
+    Result<unsigned> add(int fd, uint32_t events, Watcher& watcher) override {
+        for (unsigned i = 0; i < slots_.size(); ++i) {
+            if (!slots_[i]) slots_[i] = std::make_unique<Slot>(*this);
+            Slot& slot = *slots_[i];
+            if (slot.state != Slot::State::kFree) continue;
+            slot.state = Slot::State::kWatching;
+            slot.fd = fd;
+            slot.events = events;
+            slot.watcher = &watcher;
+            slot.arm();
+            return i;
+        }
+        return fail("the event loop already watches %u descriptors", limits::kMaxWatches);
+    }
+
+    void remove(unsigned index) override {
+        Slot& slot = *slots_[index];
+        CHECK(slot.state == Slot::State::kWatching || slot.state == Slot::State::kEnded);
+        slot.watcher = nullptr;
+        if (slot.state == Slot::State::kEnded) {
+            slot.state = Slot::State::kFree;
+            return;
+        }
+        slot.state = Slot::State::kRemoving;  // free once the poll's last completion has come
+        io_uring_sqe* entry = ring_.prepare(nullptr);
+        io_uring_prep_poll_remove(entry, reinterpret_cast<uintptr_t>(static_cast<Completion*>(&slot)));
+        io_uring_sqe_set_data(entry, nullptr);
+        // At once: the caller may close the descriptor next, and its number may be watched anew.
+        CHECK(ring_.submit().has_value());
+    }
+
+    Result<void> wait(int64_t timeout_ns) override {
+        if (TRY(ring_.submit_and_wait(timeout_ns))) ring_.reap();
+        return {};
+    }
+
+private:
+    struct Slot final : Completion {
+        enum class State { kFree, kWatching, kRemoving, kEnded };
+        explicit Slot(UringPoller& owner) : poller(owner) {}
+
+        void arm() {
+            io_uring_sqe* entry = poller.ring_.prepare(this);
+            io_uring_prep_poll_multishot(entry, fd, events);
+            io_uring_sqe_set_data(entry, static_cast<Completion*>(this));
+        }
+
+        void on_completion(int32_t result, uint32_t flags) override {
+            const bool last = !(flags & IORING_CQE_F_MORE);
+            if (state == State::kRemoving) {
+                if (last) state = State::kFree;
+                return;
+            }
+            // A multishot poll ends by itself when the completion queue is full, or when another ring woke it.
+            if (last && result >= 0) arm();
+            if (last && result < 0) state = State::kEnded;
+            watcher->on_ready(result >= 0 ? static_cast<uint32_t>(result) : static_cast<uint32_t>(EPOLLERR));
+        }
+
+        UringPoller& poller;
+        State state = State::kFree;
+        int fd = -1;
+        uint32_t events = 0;
+        Watcher* watcher = nullptr;
+    };
+
+    // Slots before the ring: the ring goes first, so no completion can find its slot gone.
+    std::array<std::unique_ptr<Slot>, limits::kMaxWatches> slots_;
+    unsigned next_file_slot_ = 0;
+    Ring ring_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Poller>> create_uring_poller() {
+    auto poller = std::make_unique<UringPoller>();
+    TRY(poller->create());
+    return poller;
+}
+
+}  // namespace wisp

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/ring.h"
+
+#include <vector>
+
+#include "base/check.h"
+
+namespace wisp {
+
+namespace {
+
+constexpr unsigned kReapBatch = 64;
+
+// From what 6.1 and later hosts do best (task work runs only when this thread asks for it: no inter-processor interrupt)
+// down to what any host with io_uring does.
+constexpr unsigned kSetupFlags[] = {
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+    IORING_SETUP_COOP_TASKRUN,
+    0,
+};
+
+}  // namespace
+
+Ring::~Ring() {
+    if (valid_) io_uring_queue_exit(&ring_);
+}
+
+Result<void> Ring::create(const Options& options) {
+    int result = -EINVAL;
+    for (const unsigned flags : kSetupFlags) {
+        io_uring_params params{};
+        params.flags = flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP;
+        if (options.completion_entries) {
+            params.flags |= IORING_SETUP_CQSIZE;
+            params.cq_entries = options.completion_entries;
+        }
+        result = io_uring_queue_init_params(options.entries, &ring_, &params);
+        if (result != -EINVAL) break;
+    }
+    if (result < 0) {
+        errno = -result;
+        return fail_errno("cannot create an io_uring of %u entries", options.entries);
+    }
+    valid_ = true;
+    return restrict(options);
+}
+
+Result<void> Ring::restrict(const Options& options) {
+    if (options.file_slots) {
+        if (const int result = io_uring_register_files_sparse(&ring_, options.file_slots); result < 0) {
+            errno = -result;
+            return fail_errno("cannot register %u file slots with io_uring", options.file_slots);
+        }
+    }
+    std::vector<io_uring_restriction> rules;
+    for (const uint8_t opcode : options.opcodes) {
+        io_uring_restriction rule{};
+        rule.opcode = IORING_RESTRICTION_SQE_OP;
+        rule.sqe_op = opcode;
+        rules.push_back(rule);
+    }
+    io_uring_restriction flags{};
+    flags.opcode = options.fixed_files_only ? IORING_RESTRICTION_SQE_FLAGS_REQUIRED : IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+    flags.sqe_flags = options.fixed_files_only ? IOSQE_FIXED_FILE : 0;
+    rules.push_back(flags);
+    // PATCH of a drive swaps its registered file on the running ring.
+    if (options.file_slots) {
+        io_uring_restriction update{};
+        update.opcode = IORING_RESTRICTION_REGISTER_OP;
+        update.register_op = IORING_REGISTER_FILES_UPDATE2;
+        rules.push_back(update);
+        update.register_op = IORING_REGISTER_FILES_UPDATE;
+        rules.push_back(update);
+    }
+    int result = io_uring_register_restrictions(&ring_, rules.data(), static_cast<unsigned>(rules.size()));
+    if (result < 0) {
+        errno = -result;
+        return fail_errno("cannot restrict an io_uring");
+    }
+    result = io_uring_enable_rings(&ring_);
+    if (result < 0) {
+        errno = -result;
+        return fail_errno("cannot enable an io_uring");
+    }
+    return {};
+}
+
+io_uring_sqe* Ring::prepare(Completion* completion) {
+    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+    if (!entry) {
+        // The kernel consumes every entry it is handed, so a full queue has room after one submission.
+        CHECK(submit().has_value());
+        entry = io_uring_get_sqe(&ring_);
+        CHECK(entry);
+    }
+    io_uring_prep_nop(entry);
+    io_uring_sqe_set_data(entry, completion);
+    ++in_flight_;
+    return entry;
+}
+
+Result<void> Ring::submit() {
+    if (io_uring_sq_ready(&ring_) == 0) return {};
+    int result;
+    do {
+        result = io_uring_submit(&ring_);
+    } while (result == -EINTR);
+    if (result < 0 && result != -EBUSY && result != -EAGAIN) {
+        errno = -result;
+        return fail_errno("io_uring_enter");
+    }
+    return {};
+}
+
+Result<bool> Ring::submit_and_wait(int64_t timeout_ns) {
+    __kernel_timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
+    io_uring_cqe* first = nullptr;
+    const int result = io_uring_submit_and_wait_timeout(&ring_, &first, 1, timeout_ns < 0 ? nullptr : &timeout, nullptr);
+    if (result >= 0) return true;
+    if (result == -ETIME || result == -EINTR || result == -EBUSY || result == -EAGAIN) return first != nullptr;
+    errno = -result;
+    return fail_errno("io_uring_enter");
+}
+
+unsigned Ring::reap() {
+    // The batch is taken off the ring before anything is called: a completion may submit, and see the ring as it is.
+    struct Reaped {
+        Completion* completion;
+        int32_t result;
+        uint32_t flags;
+    } reaped[kReapBatch];
+    io_uring_cqe* entries[kReapBatch];
+    const unsigned count = io_uring_peek_batch_cqe(&ring_, entries, kReapBatch);
+    for (unsigned i = 0; i < count; ++i) {
+        reaped[i] = {static_cast<Completion*>(io_uring_cqe_get_data(entries[i])), entries[i]->res, entries[i]->flags};
+        if (!(entries[i]->flags & IORING_CQE_F_MORE)) --in_flight_;
+    }
+    io_uring_cq_advance(&ring_, count);
+    for (unsigned i = 0; i < count; ++i)
+        if (reaped[i].completion) reaped[i].completion->on_completion(reaped[i].result, reaped[i].flags);
+    return count;
+}
+
+Result<void> Ring::set_file(unsigned slot, int fd) {
+    const int result = io_uring_register_files_update(&ring_, slot, &fd, 1);
+    if (result < 0) {
+        errno = -result;
+        return fail_errno("cannot register a file with io_uring");
+    }
+    return {};
+}
+
+}  // namespace wisp

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ring: an io_uring that is created disabled, restricted to the operations its user needs, and only then enabled:
+// seccomp cannot see what is submitted to a ring, so the ring itself has to refuse the rest.
+//
+// Completions belong to the caller: a Completion lives in the caller's object (or a fixed pool) and must stay where it is
+// until it is called. Nothing is allocated for a submission.
+//
+// Threads: a Ring belongs to the thread that enables it. in_flight() tells what has not come back.
+#pragma once
+
+#include <liburing.h>
+
+#include <cstdint>
+#include <span>
+
+#include "base/result.h"
+
+namespace wisp {
+
+/// Receives what one submission came to: `result` as of the system call it stands for (negative errno), `flags` IORING_CQE_F_*.
+class Completion {
+public:
+    virtual void on_completion(int32_t result, uint32_t flags) = 0;
+
+protected:
+    ~Completion() = default;
+};
+
+class Ring {
+public:
+    struct Options {
+        unsigned entries;                  ///< submissions that can wait for one system call
+        unsigned completion_entries = 0;   ///< 0: twice `entries`
+        std::span<const uint8_t> opcodes;  ///< IORING_OP_* that may be submitted
+        bool fixed_files_only = false;     ///< refuse every submission that does not name a registered file
+        unsigned file_slots = 0;           ///< size of the registered-file table, filled by set_file()
+    };
+
+    Ring() = default;
+    Ring(const Ring&) = delete;
+    Ring& operator=(const Ring&) = delete;
+    ~Ring();
+
+    /// Makes and restricts the ring. The calling thread must be the one that submits. The error says what the host refused:
+    /// callers fall back to plain system calls (errno ENOSYS or EPERM: the host forbids io_uring).
+    Result<void> create(const Options& options);
+    bool valid() const { return valid_; }
+
+    /// A cleared submission entry whose completion goes to `completion`; null for one whose completion nobody wants.
+    /// Submits what is queued first when the submission queue is full.
+    io_uring_sqe* prepare(Completion* completion);
+    /// Submits all prepared entries in one system call. EBUSY and EAGAIN are not errors: what is left goes next time.
+    Result<void> submit();
+    /// Submits and waits for a completion, at most `timeout_ns` (negative: for ever). True if there may be one.
+    Result<bool> submit_and_wait(int64_t timeout_ns);
+    /// Calls the completions that have come, up to a fixed number; returns how many were called.
+    unsigned reap();
+
+    /// Puts a descriptor (-1: none) into a slot of the registered-file table.
+    Result<void> set_file(unsigned slot, int fd);
+
+    int fd() const { return ring_.ring_fd; }
+    unsigned in_flight() const { return in_flight_; }
+    /// Prepared entries that the kernel has not taken yet.
+    unsigned unsubmitted() const { return io_uring_sq_ready(&ring_); }
+    unsigned entries() const { return ring_.sq.ring_entries; }
+
+private:
+    Result<void> restrict(const Options& options);
+
+    io_uring ring_{};
+    bool valid_ = false;
+    unsigned in_flight_ = 0;
+};
+
+}  // namespace wisp

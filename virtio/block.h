@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Block: a virtio-blk device (virtio 1.2, section 5.2) on a file or block device of the host.
+//
+// Owns the file, the I/O engine and a fixed pool of requests: what does not fit waits in the queue. Threads: the loop's,
+// but for read_config(). Every request is the guest's word and checked (block_request.h); the file is the operator's,
+// but may be truncated or fail at any time: an I/O error for the request, nothing more.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "virtio/block_io.h"
+#include "virtio/block_request.h"
+#include "virtio/device.h"
+
+namespace wisp::virtio {
+
+struct BlockConfig {
+    enum class CacheType : uint8_t { kUnsafe, kWriteback };  ///< Writeback offers flush; Unsafe leaves it to the host
+    enum class IoEngine : uint8_t { kAsync, kSync };
+
+    std::string id;    ///< drive_id, for messages
+    std::string path;  ///< path_on_host
+    bool read_only = false;
+    CacheType cache_type = CacheType::kUnsafe;
+    IoEngine io_engine = IoEngine::kAsync;
+};
+
+class Block final : public Device, private BlockIoListener {
+public:
+    /// Opens the file. Errors name the drive, the file and the reason. Where the host forbids io_uring, Async becomes Sync
+    /// and the log says so.
+    static Result<std::unique_ptr<Block>> create(Loop& loop, BlockConfig config);
+    ~Block();
+
+    const BlockConfig& config() const { return config_; }
+    /// The engine in use, which is not the one asked for where the host forbids io_uring.
+    BlockConfig::IoEngine io_engine() const { return engine_; }
+
+    DeviceId id() const override { return DeviceId::kBlock; }
+    const char* name() const override { return name_.c_str(); }
+    uint64_t features() const override;
+    std::span<const uint16_t> queue_max_sizes() const override;
+    void read_config(uint32_t offset, std::span<std::byte> data) override;
+    Result<void> activate(Activation activation) override;
+    void on_kick(unsigned queue) override;
+    void reset(std::move_only_function<void()> drained) override;
+    void pause(std::move_only_function<void()> paused) override;
+    void resume() override;
+
+private:
+    struct Request;
+    /// Requests of a drive, so that none is allocated while the VM runs.
+    class Pool;
+    enum class Activity : uint8_t { kInactive, kActive, kBroken, kResetting };
+
+    Block(Loop& loop, BlockConfig config);
+    Result<void> open();
+    Result<void> start_engine();
+
+    bool may_serve() const { return activity_ == Activity::kActive && !paused_; }
+    void serve(unsigned queue);
+    void serve_all();
+    void serve_next_turn();
+    void take_requests(unsigned queue);
+    unsigned& budget();
+    void start(Request& request);
+    void start_flush(Request& request);
+    void release_flushes(const Request& finished_write);
+    void finish(Request& request, uint8_t status);
+    void fail_request(Request& request, const char* reason);
+    void settle();
+    void set_broken(const char* reason);
+
+    void on_transfer_done(BlockTransfer& transfer, int64_t result) override;
+    void on_batch_done() override;
+
+    Loop& loop_;
+    const BlockConfig config_;
+    const std::string name_;
+    BlockConfig::IoEngine engine_;
+    OwnedFd file_;
+    std::string device_id_;           // what get-id answers
+    std::atomic<uint64_t> sectors_ = 0;  // any thread: part of the configuration space
+    BlockLimits limits_;
+
+    std::unique_ptr<Pool> pool_;      // before the engine, which lets go of the requests when it goes
+    std::unique_ptr<BlockIo> io_;
+
+    Activity activity_ = Activity::kInactive;
+    bool paused_ = false;
+    std::optional<Activation> activation_;
+    bool serve_posted_ = false;
+    unsigned budget_ = 0;             // requests that may still be taken in the loop's turn number …
+    uint64_t budget_turn_ = UINT64_MAX;
+    bool starved_ = false;            // a queue was left with chains because the pool was empty
+    std::move_only_function<void()> on_reset_drained_;
+    std::move_only_function<void()> on_paused_;
+};
+
+}  // namespace wisp::virtio

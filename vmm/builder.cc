@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a machine is built, from nothing to vCPUs that are ready to run: read Machine::build() first.
+//
+// Two threads share the work. The boot vCPU's thread makes the VM, whose creation waits for the kernel more than it works;
+// this one maps memory, opens the devices and loads the guest meanwhile. They meet when the devices are connected.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "virtio/block.h"
+#include "vmm/cpuid.h"
+#include "vmm/machine.h"
+#include "vmm/msr.h"
+
+namespace wisp {
+
+Result<std::unique_ptr<Machine>> Machine::build(const MachineHost& host, const config::VmConfig& config) {
+    std::unique_ptr<Machine> machine(new Machine(host, config));
+    machine->kvm_ = TRY(Kvm::open());
+    TRY(machine->map_memory());
+    TRY(machine->start_vcpu_threads());  // from here on, create_vm() and prepare_vcpu() run on them
+    TRY(machine->add_platform_devices());
+    TRY(machine->add_drives());
+    TRY(machine->load_guest());
+    host.timeline.mark(Mark::kKernelLoaded);
+    TRY(machine->connect_devices());
+    TRY(machine->enter_boot_vcpu());
+    return machine;
+}
+
+Machine::Machine(const MachineHost& host, const config::VmConfig& config)
+    : host_(host),
+      config_(config),
+      i8042_(host.stop),
+      power_(host.stop),
+      pit_(vm_),
+      status_(host.on_boot_done),
+      vcpus_prepared_(config.machine.vcpu_count) {}
+
+Result<void> Machine::map_memory() {
+    using Pages = GuestMemory::Pages;
+    static constexpr Pages kPages[] = {Pages::kNormal, Pages::kTransparentHuge, Pages::kHugeTlb2M};
+    const auto ranges = boot::memory_ranges(config_.machine.mem_size_mib * limits::kMiB);
+    memory_ = TRY(GuestMemory::create(ranges, kPages[static_cast<size_t>(config_.machine.huge_pages)]));
+    return {};
+}
+
+Result<void> Machine::start_vcpu_threads() {
+    TRY(install_vcpu_kick_handler());
+    Result<void> started;
+    for (unsigned id = 0; id < config_.machine.vcpu_count && started; ++id) {
+        vcpus_.push_back(std::make_unique<Vcpu>(id, Vcpu::World{mmio_, ports_, host_.stop, host_.timeline}));
+        started = vcpus_.back()->start([this, id] { return prepare_vcpu(id); }, vcpus_prepared_);
+    }
+    cpuid_ = kvm_->supported_cpuid();  // asks every leaf of the CPU: slow where CPUID itself is emulated
+    cpuid_ready_.count_down();         // in any case: those that did start wait for it before they can end
+    return started;
+}
+
+// On the boot vCPU's thread. All slots before anything else changes the VM: see vmm/kvm.h.
+Result<void> Machine::create_vm() {
+    vm_ = TRY(kvm_->create_vm());
+    TRY(vm_.set_tss_address(boot::kKvmTss));
+    const auto log = config_.machine.track_dirty_pages ? Vm::DirtyLog::kOn : Vm::DirtyLog::kOff;
+    for (uint32_t slot = 0; slot < memory_.regions().size(); ++slot)
+        TRY(vm_.set_memory_slot(slot, memory_.regions()[slot], log));
+    TRY(vm_.create_irqchip());
+    host_.timeline.mark(Mark::kVmCreated);
+    return {};
+}
+
+// On the vCPU's own thread, all of them at once.
+Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
+    if (id == 0) {
+        vm_outcome_ = create_vm();
+        vm_ready_.count_down();
+    }
+    vm_ready_.wait();
+    if (!vm_outcome_) return std::unexpected(vm_outcome_.error());
+    VcpuFd vcpu = TRY(vm_.create_vcpu(id));
+    cpuid_ready_.wait();
+    if (!cpuid_) return std::unexpected(cpuid_.error());
+    const CpuTopology topology{config_.machine.vcpu_count, config_.machine.smt};
+    TRY(vcpu.set_cpuid(normalize_cpuid(*cpuid_, topology, id)));
+    TRY(vcpu.set_msrs(kBootMsrs));
+    return vcpu;
+}
+
+Result<void> Machine::add_platform_devices() {
+    console_irq_ = TRY(create_eventfd());
+    const auto sink = config_.serial ? config_.serial->serial_out_path : std::nullopt;
+    console_ = TRY(Console::create(host_.loop, sink, [fd = console_irq_.get()] { signal_eventfd(fd); }));
+
+    TRY(ports_.insert(boot::kSerialPort, boot::kSerialPortCount, console_->serial(), "serial port"));
+    TRY(ports_.insert(boot::kKeyboardDataPort, 1, i8042_.data_port(), "i8042 data"));
+    TRY(ports_.insert(boot::kKeyboardCommandPort, 1, i8042_.command_port(), "i8042 command"));
+    TRY(ports_.insert(boot::kSleepControlPort, 2, power_, "ACPI sleep registers"));
+    TRY(ports_.insert(LazyPit::kCounterPorts, 4, pit_.counters(), "i8254"));
+    TRY(ports_.insert(LazyPit::kSpeakerPort, 1, pit_.speaker(), "i8254 speaker port"));
+    return mmio_.insert(boot::kBootTimer.value, boot::kMmioSlotSize, status_, "boot timer");
+}
+
+Result<void> Machine::add_drives() {
+    for (const config::Drive& drive : config_.drives) {
+        using virtio::BlockConfig;
+        BlockConfig block;
+        block.id = drive.drive_id;
+        block.path = drive.path_on_host;
+        block.read_only = drive.is_read_only;
+        block.cache_type = drive.cache_type == config::CacheType::kWriteback ? BlockConfig::CacheType::kWriteback
+                                                                             : BlockConfig::CacheType::kUnsafe;
+        block.io_engine = drive.io_engine == config::IoEngine::kSync ? BlockConfig::IoEngine::kSync
+                                                                     : BlockConfig::IoEngine::kAsync;
+        TRY(add_virtio(TRY(virtio::Block::create(host_.loop, std::move(block)))));
+    }
+    return {};
+}
+
+Result<void> Machine::add_virtio(std::unique_ptr<virtio::Device> device) {
+    const auto index = static_cast<uint32_t>(transports_.size());
+    if (index >= limits::kMaxMmioDevices) return fail("more than %zu devices: there are no more interrupts", limits::kMaxMmioDevices);
+    const boot::VirtioMmioDevice place{{boot::kVirtioMmio.value + index * boot::kMmioSlotSize}, boot::kFirstDeviceGsi + index};
+
+    auto transport = TRY(virtio::MmioTransport::create(host_.loop, memory_, std::move(device)));
+    TRY(mmio_.insert(place.address.value, boot::kMmioSlotSize, *transport, transport->device().name()));
+    transports_.push_back(std::move(transport));
+    virtio_devices_.push_back(place);
+    return {};
+}
+
+Result<void> Machine::load_guest() {
+    boot::BootRequest request;
+    request.vcpu_count = config_.machine.vcpu_count;
+    request.virtio_devices = virtio_devices_;
+    request.command_line = TRY(boot::CommandLine::create(config_.boot_source->boot_args));
+    if (const config::Drive* root = config_.root_drive()) {
+        const auto access = root->is_read_only ? boot::RootDrive::Access::kReadOnly : boot::RootDrive::Access::kReadWrite;
+        TRY(request.command_line.add_root({access, root->partuuid.value_or("")}));
+    }
+    TRY(open_kernel(request));
+    OwnedFd initrd;
+    if (const auto& path = config_.boot_source->initrd_path) {
+        initrd = TRY_CONTEXT("initrd", open_file(*path, O_RDONLY));
+        request.initrd = boot::BootFile{initrd.get(), *path};
+    }
+    boot::EntryPoint entry = TRY(boot::set_up_boot(memory_, request));
+    kernel_ = std::move(entry.kernel);
+    return {};
+}
+
+// A kernel that is mapped must not change under the VM. A lease on the file makes whoever wants to change it wait until
+// the VM has its own copy; where no lease is to be had, the kernel is read instead (unless the operator vouches for it).
+Result<void> Machine::open_kernel(boot::BootRequest& request) {
+    const std::string& path = config_.boot_source->kernel_image_path;
+    kernel_file_ = TRY_CONTEXT("kernel image", open_file(path, O_RDONLY));
+    request.kernel = {kernel_file_.get(), path};
+    request.mapping = boot::KernelMapping::kMap;
+    using config::KernelLoading;
+    if (config_.boot_source->kernel_loading == KernelLoading::kCopy) request.mapping = boot::KernelMapping::kCopy;
+    if (config_.boot_source->kernel_loading != KernelLoading::kAuto) return {};
+    auto lease = boot::KernelLease::take(kernel_file_.get(), host_.kernel_lease_signal, gettid(), path);
+    if (lease) {
+        kernel_lease_ = *std::move(lease);
+    } else {
+        LOG_DEBUG("the kernel image is copied: %s", lease.error().message.c_str());
+        request.mapping = boot::KernelMapping::kCopy;
+    }
+    return {};
+}
+
+Result<void> Machine::connect_devices() {
+    vm_ready_.wait();
+    TRY(vm_outcome_);
+    TRY(vm_.add_irqfd(console_irq_.get(), boot::kSerialGsi));
+    for (size_t i = 0; i < transports_.size(); ++i) {
+        const uint64_t notify = virtio_devices_[i].address.value + virtio::MmioTransport::kQueueNotify;
+        for (unsigned queue = 0; queue < transports_[i]->queue_count(); ++queue)
+            TRY(vm_.add_ioeventfd(transports_[i]->kick_fd(queue), notify, queue));
+        TRY(vm_.add_irqfd(transports_[i]->irq_fd(), virtio_devices_[i].gsi));
+    }
+    return {};
+}
+
+// The other vCPUs wait in the kernel for the guest's INIT and SIPI.
+Result<void> Machine::enter_boot_vcpu() {
+    vcpus_prepared_.wait();
+    for (const auto& vcpu : vcpus_) TRY(vcpu->outcome());
+    const VcpuFd& vcpu = vcpus_[0]->fd();
+    kvm_sregs sregs = TRY(vcpu.sregs());
+    boot::set_entry_sregs(kernel_.protocol, sregs);
+    TRY(vcpu.set_sregs(sregs));
+    return vcpu.set_regs(boot::entry_registers(kernel_.protocol, kernel_.entry));
+}
+
+}  // namespace wisp

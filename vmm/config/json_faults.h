@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is wrong with a JSON text, and where, in serde_json's words: Firecracker's clients match them. RapidJSON finds
+// the fault; its code and offset are less detailed than serde_json's texts, so the bytes around it decide.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+#include "vmm/config/value.h"
+
+namespace rapidjson {
+struct ParseResult;
+}
+
+namespace wisp::config {
+
+struct JsonFault {
+    const char* message;
+    size_t offset;  ///< serde_json's notion of where: bytes read when it saw the fault
+};
+
+/// Offsets to lines and columns, and a look at what comes next.
+class JsonLocator {
+public:
+    explicit JsonLocator(std::string_view text) : text_(text) {}
+
+    /// Offsets of one locator should grow from call to call: it counts lines from where it last was.
+    Position at(size_t offset) const;
+
+    /// As Value::after.
+    Position after(size_t offset) const;
+
+    size_t skip_blanks(size_t offset) const;
+
+    /// Past blanks, commas and colons: where the next token starts.
+    size_t skip(size_t offset) const;
+
+    bool digit(size_t offset) const;
+
+private:
+    std::string_view text_;
+    mutable size_t line_start_ = 0;
+    mutable uint32_t line_ = 1;
+};
+
+JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult& result, size_t token_start);
+
+bool valid_utf8(std::string_view text);
+
+}  // namespace wisp::config

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Value: one document tree for JSON and TOML, in which each value and key knows where it stands in its source, so that
+// a fault found long after parsing still names line and column.
+//
+// A syntax error is part of the tree: the parser stops, puts a kFault value where it stopped, and the decoder reports
+// it when it gets there. So whichever fault comes first in the text is the one that is reported, as a streaming parser
+// (serde_json, whose texts Firecracker's clients know) would do it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+
+namespace wisp::config {
+
+/// A place in a source text. Lines count from 1. A JSON column is the number of bytes before the place in its line; a
+/// TOML column counts characters from 1.
+struct Position {
+    uint32_t line = 0;  ///< 0: no place is known
+    uint32_t column = 0;
+};
+
+/// Which language a tree came from: it decides where a fault is said to be.
+enum class Syntax : uint8_t { kJson, kToml };
+
+struct Member;
+
+struct Value {
+    enum class Kind : uint8_t {
+        kNull,
+        kBool,
+        kUnsigned,  ///< an integer ≥ 0
+        kSigned,    ///< an integer < 0
+        kFloat,
+        kString,
+        kArray,
+        kObject,
+        kFault,  ///< the text is not well-formed from here on; `text` says why, `end` where
+    };
+
+    Kind kind = Kind::kNull;
+    Syntax syntax = Syntax::kJson;
+    bool boolean = false;
+    uint64_t number = 0;  ///< of kUnsigned; of kSigned as two's complement
+    double real = 0;
+    std::string text;  ///< of kString and kFault
+    std::vector<Value> items;     ///< of kArray; of kObject at most one: a kFault where the next key should be
+    std::vector<Member> members;  ///< of kObject, in the order of the text, duplicates included
+    Position begin;               ///< of its first byte
+    Position end;                 ///< past its last byte
+    Position after;               ///< past the blanks behind it, and past one closing bracket if that comes next
+
+    bool is(Kind other) const { return kind == other; }
+    int64_t as_signed() const { return static_cast<int64_t>(number); }
+
+    /// The value of a member, or nullptr. Only for kObject.
+    const Value* find(const char* name) const;
+
+    /// The first syntax fault within, or nullptr.
+    const Value* find_fault() const;
+};
+
+struct Member {
+    std::string name;
+    Position after;  ///< of the key: as Value::after
+    bool present = false;  ///< (for the parser: the key has been read)
+    Value value;
+};
+
+/// A whole text.
+struct Document {
+    Value root;
+    Value tail;  ///< a kFault if something follows the root, else null
+};
+
+/// " at line 1 column 8", or nothing if the position is unknown.
+std::string at(Position position);
+
+/// Compact JSON text of a tree, members in order.
+std::string to_json(const Value& value);
+
+}  // namespace wisp::config

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/machine.h"
+
+#include "base/log.h"
+
+namespace wisp {
+
+Result<void> Machine::start() {
+    TRY(console_->start());
+    // The process that dropped the last reference to a VM would wait for several grace periods at its exit.
+    host_.loop.close_after_exit(vm_.fd());
+    for (const auto& vcpu : vcpus_) host_.loop.close_after_exit(vcpu->fd().fd());
+    for (const auto& vcpu : vcpus_) vcpu->resume();
+    return {};
+}
+
+// First the vCPUs, so that no new request comes, then the devices. Each tells when it is done; the last one goes on.
+void Machine::pause(std::function<void()> on_paused) {
+    auto left = std::make_shared<size_t>(vcpus_.size());
+    auto next = std::make_shared<std::function<void()>>(std::move(on_paused));
+    for (const auto& vcpu : vcpus_)
+        vcpu->pause([this, left, next] {
+            host_.loop.post([this, left, next] {
+                if (--*left == 0) pause_devices(std::move(*next));
+            });
+        });
+}
+
+void Machine::pause_devices(std::function<void()> on_paused) {
+    if (transports_.empty()) return on_paused();
+    auto left = std::make_shared<size_t>(transports_.size());
+    auto next = std::make_shared<std::function<void()>>(std::move(on_paused));
+    for (const auto& transport : transports_)
+        transport->device().pause([left, next] {
+            if (--*left == 0) (*next)();
+        });
+}
+
+void Machine::resume() {
+    for (const auto& transport : transports_) transport->device().resume();
+    for (const auto& vcpu : vcpus_) vcpu->resume();
+}
+
+void Machine::give_up_kernel_file() {
+    if (!kernel_lease_.held() || !kernel_lease_.is_breaking()) return;
+    pause([this] {
+        if (auto copied = boot::unshare_kernel(memory_, kernel_); !copied)
+            LOG_ERROR("the kernel image is about to change and cannot be copied: %s", copied.error().message.c_str());
+        else
+            LOG_INFO("kernel image %s is about to change: this VM has its own copy now",
+                     config_.boot_source->kernel_image_path.c_str());
+        kernel_lease_.release();
+        resume();
+    });
+}
+
+void Machine::finish() { console_->finish(); }
+
+uint64_t Machine::exits() const {
+    uint64_t sum = 0;
+    for (const auto& vcpu : vcpus_) sum += vcpu->exits();
+    return sum;
+}
+
+}  // namespace wisp

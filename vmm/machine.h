@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Machine: one VM with all that belongs to it, built in one go by build() (vmm/builder.cc tells the story) and then run.
+//
+// A machine that has run is not taken apart: the process ends, and the kernel undoes everything faster than we could.
+//
+// Threads: the loop's.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/bus.h"
+#include "base/guest_memory.h"
+#include "base/loop.h"
+#include "virtio/mmio.h"
+#include "vmm/boot/boot.h"
+#include "vmm/boot/kernel_lease.h"
+#include "vmm/config/vm_config.h"
+#include "vmm/console.h"
+#include "vmm/kvm.h"
+#include "vmm/legacy/guest_status.h"
+#include "vmm/legacy/i8042.h"
+#include "vmm/legacy/lazy_pit.h"
+#include "vmm/legacy/power.h"
+#include "vmm/stop.h"
+#include "vmm/timeline.h"
+#include "vmm/vcpu.h"
+
+namespace wisp {
+
+/// What a machine is built into, which outlives it.
+struct MachineHost {
+    Loop& loop;
+    StopSink& stop;
+    Timeline& timeline;
+    int kernel_lease_signal;  ///< sent to the loop's thread when somebody wants to write the kernel image
+    std::function<void()> on_boot_done;  ///< the guest reported the end of its boot; vCPU thread
+};
+
+class Machine {
+public:
+    /// Builds the VM that `config` describes, its vCPUs ready and paused. `config` has a boot source.
+    static Result<std::unique_ptr<Machine>> build(const MachineHost& host, const config::VmConfig& config);
+
+    /// Lets the vCPUs run for the first time.
+    Result<void> start();
+
+    /// Gets all vCPUs out of the guest and all I/O in flight done, then calls `on_paused`, on the loop.
+    void pause(std::function<void()> on_paused);
+    /// Goes on where pause() stopped.
+    void resume();
+
+    /// Somebody wants to write the kernel image (kernel_lease_signal came): the VM gets its own copy, then they may.
+    void give_up_kernel_file();
+
+    /// The last output goes out, the terminal is given back.
+    void finish();
+
+    /// Exits of all vCPUs to this process.
+    uint64_t exits() const;
+    std::optional<unsigned> guest_exit_status() const { return status_.exit_status(); }
+
+private:
+    Machine(const MachineHost& host, const config::VmConfig& config);
+
+    // The steps of build(), in their order.
+    Result<void> map_memory();
+    Result<void> start_vcpu_threads();
+    Result<void> add_platform_devices();
+    Result<void> add_drives();
+    Result<void> add_virtio(std::unique_ptr<virtio::Device> device);
+    Result<void> load_guest();
+    Result<void> open_kernel(boot::BootRequest& request);
+    Result<void> connect_devices();
+    Result<void> enter_boot_vcpu();
+
+    // On the vCPUs' own threads
+    Result<void> create_vm();
+    Result<VcpuFd> prepare_vcpu(unsigned id);
+
+    void pause_devices(std::function<void()> on_paused);
+
+    const MachineHost host_;
+    const config::VmConfig config_;
+
+    // In the order in which they are made; C++ takes them down in reverse.
+    std::optional<Kvm> kvm_;
+    GuestMemory memory_;
+    Vm vm_;
+    Result<void> vm_outcome_;
+    Countdown vm_ready_{1}, cpuid_ready_{1};
+    Bus mmio_, ports_;
+    std::unique_ptr<Console> console_;
+    OwnedFd console_irq_;
+    I8042 i8042_;
+    PowerDevice power_;
+    LazyPit pit_;
+    GuestStatus status_;
+    std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;
+    std::vector<boot::VirtioMmioDevice> virtio_devices_;
+    OwnedFd kernel_file_;
+    boot::KernelLease kernel_lease_;
+    boot::LoadedKernel kernel_;
+    Result<CpuidTable> cpuid_;
+    Countdown vcpus_prepared_;
+    std::vector<std::unique_ptr<Vcpu>> vcpus_;
+};
+
+}  // namespace wisp

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Why a VM ended, and how whoever notices it first says so.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "base/loop.h"
+#include "vmm/exit_code.h"
+
+namespace wisp {
+
+struct Stop {
+    ExitCode code = ExitCode::kOk;
+    std::string message;  ///< one line for the log
+};
+
+/// Carries the first Stop to the loop. Any thread; later ones are dropped.
+class StopSink {
+public:
+    StopSink(Loop& loop, std::function<void(Stop)> on_stop) : loop_(loop), on_stop_(std::move(on_stop)) {}
+
+    void request(Stop stop) {
+        if (stopping_.exchange(true, std::memory_order_acq_rel)) return;
+        loop_.post([this, stop = std::move(stop)]() mutable { on_stop_(std::move(stop)); });
+    }
+    /// True once the VM is ending: a vCPU then stays out of the guest.
+    bool stopping() const { return stopping_.load(std::memory_order_acquire); }
+
+private:
+    Loop& loop_;
+    std::function<void(Stop)> on_stop_;
+    std::atomic<bool> stopping_ = false;
+};
+
+}  // namespace wisp

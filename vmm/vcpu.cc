@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/vcpu.h"
+
+#include <csignal>
+#include <cstring>
+
+#include "base/log.h"
+
+namespace wisp {
+
+namespace {
+
+// The deepest a vCPU thread goes is a device's register handler and a log line.
+constexpr size_t kStackSize = 128 << 10;
+
+void on_kick(int) {}  // the signal's work is done by arriving: KVM_RUN returns
+
+const char* thread_name(unsigned id) {
+    static constexpr const char* kNames[] = {
+        "fc_vcpu 0",  "fc_vcpu 1",  "fc_vcpu 2",  "fc_vcpu 3",  "fc_vcpu 4",  "fc_vcpu 5",  "fc_vcpu 6",  "fc_vcpu 7",
+        "fc_vcpu 8",  "fc_vcpu 9",  "fc_vcpu 10", "fc_vcpu 11", "fc_vcpu 12", "fc_vcpu 13", "fc_vcpu 14", "fc_vcpu 15",
+        "fc_vcpu 16", "fc_vcpu 17", "fc_vcpu 18", "fc_vcpu 19", "fc_vcpu 20", "fc_vcpu 21", "fc_vcpu 22", "fc_vcpu 23",
+        "fc_vcpu 24", "fc_vcpu 25", "fc_vcpu 26", "fc_vcpu 27", "fc_vcpu 28", "fc_vcpu 29", "fc_vcpu 30", "fc_vcpu 31"};
+    return kNames[id];
+}
+
+std::string internal_error_text(const kvm_run& page) {
+    const auto& internal = page.internal;
+    std::string text = format("KVM internal error, suberror %u", internal.suberror);
+    if (internal.suberror != KVM_INTERNAL_ERROR_EMULATION) return text;
+    text += " (KVM cannot emulate an instruction of the guest";
+    const auto& failure = page.emulation_failure;
+    if (failure.ndata >= 1 && (failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES)) {
+        text += ":";
+        for (unsigned i = 0; i < failure.insn_size && i < sizeof failure.insn_bytes; ++i)
+            text += format(" %02x", failure.insn_bytes[i]);
+    }
+    return text + ")";
+}
+
+}  // namespace
+
+int vcpu_kick_signal() { return SIGRTMIN; }
+
+Result<void> install_vcpu_kick_handler() {
+    struct sigaction action {};
+    action.sa_handler = on_kick;  // without SA_RESTART
+    if (sigaction(vcpu_kick_signal(), &action, nullptr) < 0) return fail_errno("cannot install the vCPU kick handler");
+    return {};
+}
+
+Result<void> Vcpu::start(std::function<Result<VcpuFd>()> prepare, Countdown& prepared) {
+    prepare_ = std::move(prepare);
+    prepared_ = &prepared;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, kStackSize);
+    errno = pthread_create(&thread_, &attributes, thread_main, this);
+    pthread_attr_destroy(&attributes);
+    if (errno) return fail_errno("cannot start the thread of vCPU %u", id_);
+    started_ = true;
+    return {};
+}
+
+Vcpu::~Vcpu() {
+    if (!started_) return;
+    request(Request::kEnd);
+    pthread_join(thread_, nullptr);
+}
+
+void* Vcpu::thread_main(void* self) {
+    static_cast<Vcpu*>(self)->run();
+    return nullptr;
+}
+
+void Vcpu::run() {
+    log::set_thread_name(thread_name(id_));
+    pthread_setname_np(pthread_self(), thread_name(id_));
+    auto made = prepare_();
+    if (made)
+        fd_ = *std::move(made);
+    else
+        outcome_ = std::unexpected(std::move(made).error());
+    const bool failed = !outcome_.has_value();
+    prepared_->count_down();
+    if (failed) return;  // the builder reads the outcome and gives up
+
+    while (wait_until_running()) {
+        if (id_ == 0 && exits() == 0) world_.timeline.mark(Mark::kFirstInstruction);  // the first time alone counts
+        const int error = fd_.run();
+        if (error == EINTR || error == EAGAIN) continue;
+        if (error == EFAULT) {
+            fatal_exit("guest memory has lost its backing (was a kernel file that it maps cut short?)");
+        } else if (error) {
+            fatal_exit("KVM_RUN: " + errno_text(error));
+        } else {
+            exits_.store(exits() + 1, std::memory_order_relaxed);
+            if (handle_exit() && !world_.stop.stopping()) continue;
+        }
+        break;
+    }
+    // The process ends without waiting for this thread; until then it has nothing more to do.
+}
+
+// KVM completes the instruction of an I/O exit when it is next entered. A pause sets immediate_exit, so that KVM does that
+// and returns with EINTR: the state is complete here whenever a pause is seen.
+bool Vcpu::wait_until_running() {
+    if (request_.load(std::memory_order_acquire) == Request::kRun) [[likely]]
+        return true;
+    std::unique_lock lock(mutex_);
+    while (request_.load(std::memory_order_relaxed) == Request::kPause) {
+        if (on_paused_) std::exchange(on_paused_, nullptr)();
+        requested_.wait(lock);
+    }
+    return request_.load(std::memory_order_relaxed) == Request::kRun;
+}
+
+void Vcpu::request(Request wanted) {
+    {
+        const std::lock_guard lock(mutex_);
+        request_.store(wanted, std::memory_order_release);
+    }
+    requested_.notify_one();
+    if (wanted == Request::kRun || !fd_.valid()) return;
+    // Set before the signal is sent: a KVM_RUN that the signal comes too early for returns at once.
+    __atomic_store_n(&fd_.run_page().immediate_exit, 1, __ATOMIC_RELEASE);
+    pthread_kill(thread_, vcpu_kick_signal());
+}
+
+void Vcpu::resume() {
+    __atomic_store_n(&fd_.run_page().immediate_exit, 0, __ATOMIC_RELEASE);
+    request(Request::kRun);
+}
+
+void Vcpu::pause(std::function<void()> on_paused) {
+    {
+        const std::lock_guard lock(mutex_);
+        on_paused_ = std::move(on_paused);
+    }
+    request(Request::kPause);
+}
+
+bool Vcpu::handle_exit() {
+    const kvm_run& page = fd_.run_page();
+    switch (page.exit_reason) {
+        case KVM_EXIT_IO:
+            handle_port_io();
+            return true;
+        case KVM_EXIT_MMIO:
+            handle_mmio();
+            return true;
+        case KVM_EXIT_INTR:
+        case KVM_EXIT_IRQ_WINDOW_OPEN:
+        case KVM_EXIT_HLT:
+            return true;
+        case KVM_EXIT_SHUTDOWN:
+            return fatal_exit("triple fault");
+        case KVM_EXIT_FAIL_ENTRY:
+            return fatal_exit(format("the CPU refuses to enter the guest, hardware reason 0x%llx",
+                                     page.fail_entry.hardware_entry_failure_reason));
+        case KVM_EXIT_INTERNAL_ERROR:
+            return fatal_exit(internal_error_text(page));
+        case KVM_EXIT_SYSTEM_EVENT:
+            return fatal_exit(format("system event %u", page.system_event.type));
+        default:
+            return fatal_exit(format("unexpected KVM exit, reason %u", page.exit_reason));
+    }
+}
+
+void Vcpu::handle_port_io() {
+    const auto& io = fd_.run_page().io;
+    auto* data = reinterpret_cast<std::byte*>(&fd_.run_page()) + io.data_offset;
+    // A string instruction brings several accesses of the same port in one exit.
+    for (uint32_t i = 0; i < io.count; ++i, data += io.size) {
+        if (io.direction == KVM_EXIT_IO_IN)
+            world_.ports.read(io.port, {data, io.size});
+        else
+            world_.ports.write(io.port, {data, io.size});
+    }
+}
+
+void Vcpu::handle_mmio() {
+    auto& mmio = fd_.run_page().mmio;
+    const std::span data(reinterpret_cast<std::byte*>(mmio.data), mmio.len);
+    if (mmio.is_write)
+        world_.mmio.write(mmio.phys_addr, data);
+    else
+        world_.mmio.read(mmio.phys_addr, data);
+}
+
+std::string Vcpu::where() const {
+    const auto regs = fd_.regs();
+    return regs ? format(" at rip 0x%llx", regs->rip) : "";
+}
+
+bool Vcpu::fatal_exit(std::string what) {
+    world_.stop.request({ExitCode::kGenericError, format("vCPU %u stopped%s: %s", id_, where().c_str(), what.c_str())});
+    return false;
+}
+
+}  // namespace wisp

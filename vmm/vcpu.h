@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One vCPU and its thread: prepared, then paused until resume(), then in the guest until the VM ends.
+//
+// Threads: everything private runs on the vCPU's thread. start(), pause() and resume() belong to the loop's thread.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdint>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+
+#include "base/bus.h"
+#include "base/countdown.h"
+#include "base/result.h"
+#include "vmm/kvm.h"
+#include "vmm/stop.h"
+#include "vmm/timeline.h"
+
+namespace wisp {
+
+/// The signal that gets a vCPU thread out of the guest. It does nothing else.
+int vcpu_kick_signal();
+/// Installs its handler; once, before the first vCPU starts.
+Result<void> install_vcpu_kick_handler();
+
+class Vcpu {
+public:
+    /// What a vCPU reaches outside of itself.
+    struct World {
+        const Bus& mmio;
+        const Bus& ports;
+        StopSink& stop;
+        Timeline& timeline;
+    };
+
+    Vcpu(unsigned id, World world) : id_(id), world_(world) {}
+    Vcpu(const Vcpu&) = delete;
+    Vcpu& operator=(const Vcpu&) = delete;
+    /// Ends the thread, wherever it is, and waits for it. A VM that has run is not taken apart; one whose build failed is.
+    ~Vcpu();
+
+    /// Starts the thread. It makes its vCPU by `prepare` (on the thread itself: CPUID and MSRs of several vCPUs are set up
+    /// at once), then waits for resume(). `prepared` counts down when preparation has ended, well or not: see outcome().
+    Result<void> start(std::function<Result<VcpuFd>()> prepare, Countdown& prepared);
+    /// How preparation ended. After the latch.
+    Result<void> outcome() const { return outcome_; }
+    /// The vCPU while it is paused, for its registers.
+    const VcpuFd& fd() const { return fd_; }
+
+    /// Lets the vCPU into the guest.
+    void resume();
+    /// Gets it out of the guest; `on_paused` runs on the vCPU's thread once its state is complete and stays as it is.
+    void pause(std::function<void()> on_paused);
+
+    /// Exits to this process so far.
+    uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
+
+private:
+    enum class Request : int { kRun, kPause, kEnd };
+
+    static void* thread_main(void* self);
+    void run();
+    /// False: the thread is to end.
+    bool wait_until_running();
+    void request(Request request);
+    /// False: this vCPU has seen its last exit.
+    bool handle_exit();
+    void handle_port_io();
+    void handle_mmio();
+    bool fatal_exit(std::string what);
+    std::string where() const;
+
+    const unsigned id_;
+    const World world_;
+    VcpuFd fd_;
+    Result<void> outcome_;
+    std::function<Result<VcpuFd>()> prepare_;
+    Countdown* prepared_ = nullptr;
+    pthread_t thread_{};
+    bool started_ = false;
+    std::mutex mutex_;  // for waiting; the request alone is read without it
+    std::condition_variable requested_;
+    std::atomic<Request> request_ = Request::kPause;
+    std::function<void()> on_paused_;
+    std::atomic<uint64_t> exits_ = 0;
+};
+
+}  // namespace wisp
