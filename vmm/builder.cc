@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How a machine is built, from nothing to vCPUs that are ready to run: read Machine::build() first.
+//
+// Two threads share the work. The boot vCPU's thread makes the VM, whose creation waits for the kernel more than it works;
+// this one maps memory, opens the devices and loads the guest meanwhile. They meet when the devices are connected.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -14,54 +17,70 @@ namespace wisp {
 
 Result<std::unique_ptr<Machine>> Machine::build(const MachineHost& host, const config::VmConfig& config) {
     std::unique_ptr<Machine> machine(new Machine(host, config));
-    TRY(machine->create_vm());
-    TRY(machine->create_memory());       // all slots before anything else changes the VM: see vmm/kvm.h
-    TRY(machine->vm_.create_irqchip());
-    host.timeline.mark(Mark::kVmCreated);
-    TRY(machine->start_vcpu_threads());  // they set up CPUID and MSRs while we go on here
+    machine->kvm_ = TRY(Kvm::open());
+    TRY(machine->map_memory());
+    TRY(machine->start_vcpu_threads());  // from here on, create_vm() and prepare_vcpu() run on them
     TRY(machine->add_platform_devices());
     TRY(machine->add_drives());
-    host.timeline.mark(Mark::kDevicesReady);
     TRY(machine->load_guest());
     host.timeline.mark(Mark::kKernelLoaded);
+    TRY(machine->connect_devices());
+    TRY(machine->enter_boot_vcpu());
     return machine;
 }
 
 Machine::Machine(const MachineHost& host, const config::VmConfig& config)
-    : host_(host), config_(config), i8042_(host.stop), power_(host.stop), pit_(vm_), status_(host.on_boot_done) {}
+    : host_(host),
+      config_(config),
+      i8042_(host.stop),
+      power_(host.stop),
+      pit_(vm_),
+      status_(host.on_boot_done),
+      vcpus_prepared_(config.machine.vcpu_count) {}
 
-Result<void> Machine::create_vm() {
-    kvm_ = TRY(Kvm::open());
-    vm_ = TRY(kvm_->create_vm());
-    return vm_.set_tss_address(boot::kKvmTss);
-}
-
-Result<void> Machine::create_memory() {
+Result<void> Machine::map_memory() {
     using Pages = GuestMemory::Pages;
     static constexpr Pages kPages[] = {Pages::kNormal, Pages::kTransparentHuge, Pages::kHugeTlb2M};
     const auto ranges = boot::memory_ranges(config_.machine.mem_size_mib * limits::kMiB);
     memory_ = TRY(GuestMemory::create(ranges, kPages[static_cast<size_t>(config_.machine.huge_pages)]));
-    const auto log = config_.machine.track_dirty_pages ? Vm::DirtyLog::kOn : Vm::DirtyLog::kOff;
-    for (uint32_t slot = 0; slot < memory_.regions().size(); ++slot)
-        TRY(vm_.set_memory_slot(slot, memory_.regions()[slot], log));
     return {};
 }
 
 Result<void> Machine::start_vcpu_threads() {
     TRY(install_vcpu_kick_handler());
-    vcpus_prepared_ = std::make_unique<std::latch>(config_.machine.vcpu_count);
-    for (unsigned id = 0; id < config_.machine.vcpu_count; ++id) {
+    Result<void> started;
+    for (unsigned id = 0; id < config_.machine.vcpu_count && started; ++id) {
         vcpus_.push_back(std::make_unique<Vcpu>(id, Vcpu::World{mmio_, ports_, host_.stop, host_.timeline}));
-        TRY(vcpus_.back()->start([this, id] { return prepare_vcpu(id); }, *vcpus_prepared_));
+        started = vcpus_.back()->start([this, id] { return prepare_vcpu(id); }, vcpus_prepared_);
     }
+    cpuid_ = kvm_->supported_cpuid();  // asks every leaf of the CPU: slow where CPUID itself is emulated
+    cpuid_ready_.count_down();         // in any case: those that did start wait for it before they can end
+    return started;
+}
+
+// On the boot vCPU's thread. All slots before anything else changes the VM: see vmm/kvm.h.
+Result<void> Machine::create_vm() {
+    vm_ = TRY(kvm_->create_vm());
+    TRY(vm_.set_tss_address(boot::kKvmTss));
+    const auto log = config_.machine.track_dirty_pages ? Vm::DirtyLog::kOn : Vm::DirtyLog::kOff;
+    for (uint32_t slot = 0; slot < memory_.regions().size(); ++slot)
+        TRY(vm_.set_memory_slot(slot, memory_.regions()[slot], log));
+    TRY(vm_.create_irqchip());
+    host_.timeline.mark(Mark::kVmCreated);
     return {};
 }
 
 // On the vCPU's own thread, all of them at once.
 Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
+    if (id == 0) {
+        vm_outcome_ = create_vm();
+        vm_ready_.count_down();
+    }
+    vm_ready_.wait();
+    if (!vm_outcome_) return std::unexpected(vm_outcome_.error());
     VcpuFd vcpu = TRY(vm_.create_vcpu(id));
-    std::call_once(cpuid_once_, [this] { cpuid_ = kvm_->supported_cpuid(); });
-    if (!cpuid_) return fail("%s", cpuid_.error().message.c_str());
+    cpuid_ready_.wait();
+    if (!cpuid_) return std::unexpected(cpuid_.error());
     const CpuTopology topology{config_.machine.vcpu_count, config_.machine.smt};
     TRY(vcpu.set_cpuid(normalize_cpuid(*cpuid_, topology, id)));
     TRY(vcpu.set_msrs(kBootMsrs));
@@ -70,7 +89,6 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
 
 Result<void> Machine::add_platform_devices() {
     console_irq_ = TRY(create_eventfd());
-    TRY(vm_.add_irqfd(console_irq_.get(), boot::kSerialGsi));
     const auto sink = config_.serial ? config_.serial->serial_out_path : std::nullopt;
     console_ = TRY(Console::create(host_.loop, sink, [fd = console_irq_.get()] { signal_eventfd(fd); }));
 
@@ -106,9 +124,6 @@ Result<void> Machine::add_virtio(std::unique_ptr<virtio::Device> device) {
 
     auto transport = TRY(virtio::MmioTransport::create(host_.loop, memory_, std::move(device)));
     TRY(mmio_.insert(place.address.value, boot::kMmioSlotSize, *transport, transport->device().name()));
-    for (unsigned queue = 0; queue < transport->queue_count(); ++queue)
-        TRY(vm_.add_ioeventfd(transport->kick_fd(queue), place.address.value + virtio::MmioTransport::kQueueNotify, queue));
-    TRY(vm_.add_irqfd(transport->irq_fd(), place.gsi));
     transports_.push_back(std::move(transport));
     virtio_devices_.push_back(place);
     return {};
@@ -131,8 +146,7 @@ Result<void> Machine::load_guest() {
     }
     boot::EntryPoint entry = TRY(boot::set_up_boot(memory_, request));
     kernel_ = std::move(entry.kernel);
-    TRY(wait_for_vcpus());
-    return enter_boot_vcpu(kernel_);
+    return {};
 }
 
 // A kernel that is mapped must not change under the VM. A lease on the file makes whoever wants to change it wait until
@@ -155,19 +169,28 @@ Result<void> Machine::open_kernel(boot::BootRequest& request) {
     return {};
 }
 
-Result<void> Machine::wait_for_vcpus() {
-    vcpus_prepared_->wait();
-    for (const auto& vcpu : vcpus_) TRY(vcpu->outcome());
+Result<void> Machine::connect_devices() {
+    vm_ready_.wait();
+    TRY(vm_outcome_);
+    TRY(vm_.add_irqfd(console_irq_.get(), boot::kSerialGsi));
+    for (size_t i = 0; i < transports_.size(); ++i) {
+        const uint64_t notify = virtio_devices_[i].address.value + virtio::MmioTransport::kQueueNotify;
+        for (unsigned queue = 0; queue < transports_[i]->queue_count(); ++queue)
+            TRY(vm_.add_ioeventfd(transports_[i]->kick_fd(queue), notify, queue));
+        TRY(vm_.add_irqfd(transports_[i]->irq_fd(), virtio_devices_[i].gsi));
+    }
     return {};
 }
 
 // The other vCPUs wait in the kernel for the guest's INIT and SIPI.
-Result<void> Machine::enter_boot_vcpu(const boot::LoadedKernel& kernel) {
+Result<void> Machine::enter_boot_vcpu() {
+    vcpus_prepared_.wait();
+    for (const auto& vcpu : vcpus_) TRY(vcpu->outcome());
     const VcpuFd& vcpu = vcpus_[0]->fd();
     kvm_sregs sregs = TRY(vcpu.sregs());
-    boot::set_entry_sregs(kernel.protocol, sregs);
+    boot::set_entry_sregs(kernel_.protocol, sregs);
     TRY(vcpu.set_sregs(sregs));
-    return vcpu.set_regs(boot::entry_registers(kernel.protocol, kernel.entry));
+    return vcpu.set_regs(boot::entry_registers(kernel_.protocol, kernel_.entry));
 }
 
 }  // namespace wisp

@@ -16,13 +16,28 @@ constexpr const char* kDevice = "/dev/kvm";
 constexpr unsigned kMaxCpuidEntries = 256;  // KVM_MAX_CPUID_ENTRIES
 constexpr unsigned kMaxMsrs = 64;
 
-// A KVM structure that ends in a flexible array.
-template <class Header, class Entry>
-struct WithEntries {
-    WithEntries(size_t capacity) : bytes(new std::byte[sizeof(Header) + capacity * sizeof(Entry)]()) {}
-    Header& header() { return *reinterpret_cast<Header*>(bytes.get()); }
-    Entry* entries() { return reinterpret_cast<Entry*>(bytes.get() + sizeof(Header)); }
-    std::unique_ptr<std::byte[]> bytes;
+// kvm_cpuid2 and kvm_msrs end in a flexible array, which some versions of the kernel's headers declare in a way that has
+// another size in C++ than in C. The size is part of the request's number, so both are stated here as the kernel has them:
+// a count, padding, then the entries.
+struct ArrayHeader {
+    uint32_t count;
+    uint32_t padding;
+};
+constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, ArrayHeader);
+constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, ArrayHeader);
+constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, ArrayHeader);
+
+template <class Entry>
+class ArrayRequest {
+public:
+    explicit ArrayRequest(size_t capacity) : bytes_(new std::byte[sizeof(ArrayHeader) + capacity * sizeof(Entry)]()) {
+        header().count = static_cast<uint32_t>(capacity);
+    }
+    ArrayHeader& header() { return *reinterpret_cast<ArrayHeader*>(bytes_.get()); }
+    Entry* entries() { return reinterpret_cast<Entry*>(bytes_.get() + sizeof(ArrayHeader)); }
+
+private:
+    std::unique_ptr<std::byte[]> bytes_;
 };
 
 Result<OwnedFd> open_device() {
@@ -61,10 +76,9 @@ Result<Vm> Kvm::create_vm() const {
 }
 
 Result<CpuidTable> Kvm::supported_cpuid() const {
-    WithEntries<kvm_cpuid2, kvm_cpuid_entry2> table(kMaxCpuidEntries);
-    table.header().nent = kMaxCpuidEntries;
-    if (ioctl(fd_.get(), KVM_GET_SUPPORTED_CPUID, &table.header()) < 0) return fail_errno("KVM_GET_SUPPORTED_CPUID");
-    return CpuidTable(table.entries(), table.entries() + table.header().nent);
+    ArrayRequest<kvm_cpuid_entry2> request(kMaxCpuidEntries);
+    if (ioctl(fd_.get(), kGetSupportedCpuid, &request.header()) < 0) return fail_errno("KVM_GET_SUPPORTED_CPUID");
+    return CpuidTable(request.entries(), request.entries() + request.header().count);
 }
 
 Result<void> Vm::set_tss_address(uint64_t address) const {
@@ -138,19 +152,17 @@ Result<void> Vm::add_irqfd(int event_fd, uint32_t gsi) const {
 int VcpuFd::run() const { return ioctl(fd(), KVM_RUN, 0) < 0 ? errno : 0; }
 
 Result<void> VcpuFd::set_cpuid(const CpuidTable& table) const {
-    WithEntries<kvm_cpuid2, kvm_cpuid_entry2> request(table.size());
-    request.header().nent = static_cast<uint32_t>(table.size());
+    ArrayRequest<kvm_cpuid_entry2> request(table.size());
     memcpy(request.entries(), table.data(), table.size() * sizeof table[0]);
-    if (ioctl(fd(), KVM_SET_CPUID2, &request.header()) < 0) return fail_errno("KVM_SET_CPUID2");
+    if (ioctl(fd(), kSetCpuid2, &request.header()) < 0) return fail_errno("KVM_SET_CPUID2");
     return {};
 }
 
 Result<void> VcpuFd::set_msrs(std::span<const kvm_msr_entry> msrs) const {
     if (msrs.size() > kMaxMsrs) return fail("KVM_SET_MSRS: %zu are more than %u at once", msrs.size(), kMaxMsrs);
-    WithEntries<kvm_msrs, kvm_msr_entry> request(msrs.size());
-    request.header().nmsrs = static_cast<uint32_t>(msrs.size());
+    ArrayRequest<kvm_msr_entry> request(msrs.size());
     memcpy(request.entries(), msrs.data(), msrs.size_bytes());
-    const int set = ioctl(fd(), KVM_SET_MSRS, &request.header());
+    const int set = ioctl(fd(), kSetMsrs, &request.header());
     if (set < 0) return fail_errno("KVM_SET_MSRS");
     // KVM stops at the first MSR that it refuses and returns how many came before it.
     if (static_cast<size_t>(set) != msrs.size())

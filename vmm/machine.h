@@ -7,9 +7,7 @@
 // Threads: the loop's.
 #pragma once
 
-#include <latch>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -68,18 +66,20 @@ private:
     Machine(const MachineHost& host, const config::VmConfig& config);
 
     // The steps of build(), in their order.
-    Result<void> create_vm();
-    Result<void> create_memory();
+    Result<void> map_memory();
     Result<void> start_vcpu_threads();
     Result<void> add_platform_devices();
     Result<void> add_drives();
     Result<void> add_virtio(std::unique_ptr<virtio::Device> device);
     Result<void> load_guest();
     Result<void> open_kernel(boot::BootRequest& request);
-    Result<void> enter_boot_vcpu(const boot::LoadedKernel& kernel);
-    Result<void> wait_for_vcpus();
+    Result<void> connect_devices();
+    Result<void> enter_boot_vcpu();
 
+    // On the vCPUs' own threads
+    Result<void> create_vm();
     Result<VcpuFd> prepare_vcpu(unsigned id);
+
     void pause_devices(std::function<void()> on_paused);
 
     const MachineHost host_;
@@ -87,8 +87,10 @@ private:
 
     // In the order in which they are made; C++ takes them down in reverse.
     std::optional<Kvm> kvm_;
-    Vm vm_;
     GuestMemory memory_;
+    Vm vm_;
+    Result<void> vm_outcome_;
+    Countdown vm_ready_{1}, cpuid_ready_{1};
     Bus mmio_, ports_;
     std::unique_ptr<Console> console_;
     OwnedFd console_irq_;
@@ -101,9 +103,8 @@ private:
     OwnedFd kernel_file_;
     boot::KernelLease kernel_lease_;
     boot::LoadedKernel kernel_;
-    std::once_flag cpuid_once_;
     Result<CpuidTable> cpuid_;
-    std::unique_ptr<std::latch> vcpus_prepared_;
+    Countdown vcpus_prepared_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
 };
 

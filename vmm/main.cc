@@ -61,6 +61,7 @@ public:
         if (!loop_->uses_io_uring()) LOG_WARNING("the event loop uses epoll: %s", loop_->fallback_reason().c_str());
         auto signals = SignalWatch::create(*loop_, [this](int number) { on_signal(number); });
         if (!signals) return give_up(ExitCode::kGenericError, signals.error());
+        signals_ = *std::move(signals);
 
         StopSink stop(*loop_, [this](Stop reason) { on_stop(std::move(reason)); });
         build_start_ns_ = monotonic_ns();
@@ -111,6 +112,7 @@ private:
     const Arguments& arguments_;
     Timeline timeline_;
     std::unique_ptr<Loop> loop_;
+    std::unique_ptr<SignalWatch> signals_;
     std::unique_ptr<Machine> machine_;
     uint64_t build_start_ns_ = 0, build_start_cpu_us_ = 0;
     Stop end_;

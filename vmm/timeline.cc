@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/timeline.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "base/loop.h"
 #include "base/result.h"
 
@@ -9,7 +12,7 @@ namespace wisp {
 namespace {
 
 constexpr const char* kNames[] = {
-    "process start", "VM created", "kernel loaded", "devices ready", "first guest instruction", "init",
+    "process start", "VM created", "kernel loaded", "first guest instruction", "init",
 };
 static_assert(std::size(kNames) == static_cast<unsigned>(Mark::kCount));
 
@@ -31,15 +34,21 @@ uint64_t Timeline::since_start_ns(Mark mark) const {
 
 std::string Timeline::to_string() const {
     std::string text = format("%-26s %12s %12s %8s\n", "boot timeline", "us", "step us", "exits");
+    // In the order of time, which need not be the order of the names: some steps run side by side.
+    std::vector<Mark> order;
+    for (unsigned i = 0; i < static_cast<unsigned>(Mark::kCount); ++i) order.push_back(static_cast<Mark>(i));
+    constexpr uint64_t kNever = UINT64_MAX;
+    const auto time = [this](Mark mark) { return entry(mark).at_ns ? since_start_ns(mark) : kNever; };
+    std::ranges::stable_sort(order, {}, time);
     uint64_t previous_ns = 0;
-    for (unsigned i = 0; i < static_cast<unsigned>(Mark::kCount); ++i) {
-        const auto mark = static_cast<Mark>(i);
-        if (!entry(mark).at_ns.load(std::memory_order_relaxed)) {
-            text += format("  %-24s %12s\n", kNames[i], "not seen");
+    for (const Mark mark : order) {
+        const char* name = kNames[static_cast<unsigned>(mark)];
+        if (entry(mark).at_ns == 0) {
+            text += format("  %-24s %12s\n", name, "not seen");
             continue;
         }
         const uint64_t at_ns = since_start_ns(mark);
-        text += format("  %-24s %12lu %12lu %8lu\n", kNames[i], static_cast<unsigned long>(at_ns / 1000),
+        text += format("  %-24s %12lu %12lu %8lu\n", name, static_cast<unsigned long>(at_ns / 1000),
                        static_cast<unsigned long>((at_ns - previous_ns) / 1000),
                        static_cast<unsigned long>(entry(mark).exits.load(std::memory_order_relaxed)));
         previous_ns = at_ns;

@@ -10,7 +10,7 @@
 
 namespace wisp {
 
-enum class Mark : unsigned { kProcessStart, kVmCreated, kKernelLoaded, kDevicesReady, kFirstInstruction, kInit, kCount };
+enum class Mark : unsigned { kProcessStart, kVmCreated, kKernelLoaded, kFirstInstruction, kInit, kCount };
 
 class Timeline {
 public:

@@ -49,7 +49,7 @@ Result<void> install_vcpu_kick_handler() {
     return {};
 }
 
-Result<void> Vcpu::start(std::function<Result<VcpuFd>()> prepare, std::latch& prepared) {
+Result<void> Vcpu::start(std::function<Result<VcpuFd>()> prepare, Countdown& prepared) {
     prepare_ = std::move(prepare);
     prepared_ = &prepared;
     pthread_attr_t attributes;
@@ -86,6 +86,7 @@ void Vcpu::run() {
     if (failed) return;  // the builder reads the outcome and gives up
 
     while (wait_until_running()) {
+        if (id_ == 0 && exits() == 0) world_.timeline.mark(Mark::kFirstInstruction);  // the first time alone counts
         const int error = fd_.run();
         if (error == EINTR || error == EAGAIN) continue;
         if (error == EFAULT) {
@@ -104,21 +105,22 @@ void Vcpu::run() {
 // KVM completes the instruction of an I/O exit when it is next entered. A pause sets immediate_exit, so that KVM does that
 // and returns with EINTR: the state is complete here whenever a pause is seen.
 bool Vcpu::wait_until_running() {
-    Request wanted = request_.load(std::memory_order_acquire);
-    if (wanted == Request::kRun) [[likely]]
+    if (request_.load(std::memory_order_acquire) == Request::kRun) [[likely]]
         return true;
-    while (wanted == Request::kPause) {
+    std::unique_lock lock(mutex_);
+    while (request_.load(std::memory_order_relaxed) == Request::kPause) {
         if (on_paused_) std::exchange(on_paused_, nullptr)();
-        request_.wait(Request::kPause, std::memory_order_acquire);
-        wanted = request_.load(std::memory_order_acquire);
+        requested_.wait(lock);
     }
-    if (id_ == 0) world_.timeline.mark(Mark::kFirstInstruction);
-    return wanted == Request::kRun;
+    return request_.load(std::memory_order_relaxed) == Request::kRun;
 }
 
 void Vcpu::request(Request wanted) {
-    request_.store(wanted, std::memory_order_release);
-    request_.notify_one();
+    {
+        const std::lock_guard lock(mutex_);
+        request_.store(wanted, std::memory_order_release);
+    }
+    requested_.notify_one();
     if (wanted == Request::kRun || !fd_.valid()) return;
     // Set before the signal is sent: a KVM_RUN that the signal comes too early for returns at once.
     __atomic_store_n(&fd_.run_page().immediate_exit, 1, __ATOMIC_RELEASE);
@@ -131,7 +133,10 @@ void Vcpu::resume() {
 }
 
 void Vcpu::pause(std::function<void()> on_paused) {
-    on_paused_ = std::move(on_paused);
+    {
+        const std::lock_guard lock(mutex_);
+        on_paused_ = std::move(on_paused);
+    }
     request(Request::kPause);
 }
 

@@ -9,10 +9,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <condition_variable>
 #include <functional>
-#include <latch>
+#include <mutex>
 
 #include "base/bus.h"
+#include "base/countdown.h"
 #include "base/result.h"
 #include "vmm/kvm.h"
 #include "vmm/stop.h"
@@ -43,7 +45,7 @@ public:
 
     /// Starts the thread. It makes its vCPU by `prepare` (on the thread itself: CPUID and MSRs of several vCPUs are set up
     /// at once), then waits for resume(). `prepared` counts down when preparation has ended, well or not: see outcome().
-    Result<void> start(std::function<Result<VcpuFd>()> prepare, std::latch& prepared);
+    Result<void> start(std::function<Result<VcpuFd>()> prepare, Countdown& prepared);
     /// How preparation ended. After the latch.
     Result<void> outcome() const { return outcome_; }
     /// The vCPU while it is paused, for its registers.
@@ -77,9 +79,11 @@ private:
     VcpuFd fd_;
     Result<void> outcome_;
     std::function<Result<VcpuFd>()> prepare_;
-    std::latch* prepared_ = nullptr;
+    Countdown* prepared_ = nullptr;
     pthread_t thread_{};
     bool started_ = false;
+    std::mutex mutex_;  // for waiting; the request alone is read without it
+    std::condition_variable requested_;
     std::atomic<Request> request_ = Request::kPause;
     std::function<void()> on_paused_;
     std::atomic<uint64_t> exits_ = 0;

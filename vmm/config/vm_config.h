@@ -9,6 +9,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -28,8 +29,12 @@ struct VmConfig {
     std::optional<MmdsConfig> mmds;
     std::optional<CpuConfig> cpu_config;
 
+    /// Without a cpu_template, the one that was chosen before stays.
     Result<void> put_machine(const MachineConfig& wanted);
     Result<void> patch_machine(const MachineConfigPatch& patch);
+
+    /// Takes the place of a static template, as a static template put later takes its.
+    void put_cpu_config(CpuConfig wanted);
 
     /// A drive of the same id is replaced.
     Result<void> put_drive(const Drive& drive);
@@ -49,6 +54,12 @@ struct VmConfig {
 
 /// As GET /machine-config answers: compact JSON.
 std::string to_json(const MachineConfig& machine);
+
+/// Firecracker's rule for the ids of drives and interfaces: letters, digits and underscores, at least one.
+Result<void> check_resource_id(std::string_view id);
+
+/// Its rule for the id of an instance: 1 to 64 letters, digits and hyphens.
+Result<void> check_instance_id(std::string_view id);
 
 /// Reads a machine file: TOML if its name ends in .toml, JSON if in .json, otherwise by its first byte that is no
 /// blank (`{` is JSON). Errors name the file, and line and column where the text is at fault.

@@ -92,14 +92,18 @@ class L1:
         return LAST_CONSOLE
 
     def down(self):
-        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-            # The lock is held by this very process, so its number cannot have been given to another.
-            if not alive(self.folder):
-                raise ProcessLookupError
-            process = os.pidfd_open(self.info["pid"])
-            signal.pidfd_send_signal(process, signal.SIGKILL)  # L1 has nothing to lose: its disks are memory
-            select.select([process], [], [])
-            os.close(process)
+        # While QEMU holds the lock the process numbers are those of its own processes, and cannot have been given to others.
+        if os.path.isdir(self.folder) and alive(self.folder):
+            processes = []
+            for pid in self.info.get("pids", ()):
+                with contextlib.suppress(ProcessLookupError):
+                    processes.append(os.pidfd_open(pid))
+            for process in processes:  # L1 has nothing to lose: its disks are memory
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+            for process in processes:
+                select.select([process], [], [])
+                os.close(process)
         self.keep_console()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -139,7 +143,7 @@ def start(name, wanted, kept):
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
         raise LabError("qemu-system-x86_64 is missing: install qemu-system-x86")
-    info = {**wanted, "smp": wanted["smp"] or 2, "slots": 1 if wanted["icount"] or not kept else SLOTS, "kept": kept}
+    info = {**wanted, "pids": [], "smp": wanted["smp"] or 2, "slots": 1 if wanted["icount"] or not kept else SLOTS, "kept": kept}
     l1 = L1(name, info)
     os.makedirs(l1.folder)
     try:
@@ -154,11 +158,11 @@ def start(name, wanted, kept):
                 args += ["-chardev", f"socket,id=slot{i},fd={listener.fileno()},server=on,wait=off",
                          "-device", f"virtserialport,chardev=slot{i},nr={i}"]
             for tag, path, cache in (("root", "/", "always"), ("project", PROJECT, "auto"), ("build", BUILD, "auto")):
-                share = stack.enter_context(serve(path, cache, kept, log))
+                share = stack.enter_context(serve(path, cache, info, log))
                 fds.append(share.fileno())
                 args += ["-chardev", f"socket,id={tag},fd={share.fileno()}",
                          "-device", f"vhost-user-fs-pci,chardev={tag},tag={tag},queue-size=1024"]
-            info["pid"] = spawn(args, fds, kept, log, cwd=l1.folder).pid
+            info["pids"].append(spawn(args, fds, kept, log, cwd=l1.folder).pid)
         with open(f"{l1.folder}/info.json.new", "w", encoding="ascii") as out:
             json.dump(info, out)
         os.rename(f"{l1.folder}/info.json.new", f"{l1.folder}/info.json")
@@ -168,8 +172,13 @@ def start(name, wanted, kept):
     return l1
 
 
+# sleep=off: when L1 has nothing to run, its clock jumps to its next timer at once. Were the wait a real one, how late this
+# machine wakes QEMU would be counted as instructions. The seed is that of the emulated RDRAND.
+ICOUNT = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-seed", "1"]
+
+
 def machine_args(info):
-    accel = ["-accel", "tcg,thread=single", "-icount", "shift=0"] if info["icount"] else ["-accel", "tcg,thread=multi"]
+    accel = ICOUNT if info["icount"] else ["-accel", "tcg,thread=multi"]
     return [
         "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
         "-cpu", "EPYC,+svm,+npt", "-smp", str(info["smp"]), *accel,
@@ -185,18 +194,22 @@ def boot_args(info):
         if '"' in path:
             raise LabError(f"{path} has a double quote in it, which a kernel command line cannot carry: rename it")
     variables = {"PROJECT": PROJECT, "BUILD": BUILD, "CGROUP": info["cgroup"], "SLOTS": info["slots"]}
-    words = ["console=ttyS0", "quiet", "panic=-1", "mitigations=off", *(f'LAB_{k}="{v}"' for k, v in variables.items())]
+    # All CPUs of L1 read one TSC, which the kernel cannot know and would give up for the slow HPET; the self-tests cost 0.3 s.
+    words = ["console=ttyS0", "quiet", "panic=-1", "mitigations=off", "tsc=reliable", "cryptomgr.notests"]
+    if info["icount"]:
+        words += ["nokaslr", "norandmaps", "randomize_kstack_offset=off", "LAB_ICOUNT=1"]
+    words += (f'LAB_{name}="{value}"' for name, value in variables.items())
     return ["-kernel", info["vmlinuz"], "-initrd", info["initramfs"], "-append", " ".join(words)]
 
 
-def serve(path, cache, kept, log):
+def serve(path, cache, info, log):
     """Starts a virtiofsd for the folder and returns the connection QEMU talks to it by. It ends when that closes."""
     program = next(filter(os.path.exists, VIRTIOFSD), None)
     if program is None:
         raise LabError("virtiofsd is missing: install qemu-system-common (Debian 12) or virtiofsd (later)")
     with tempfile.TemporaryDirectory() as folder, listen(folder, "s") as listener:
         args = [program, f"--fd={listener.fileno()}", "-f", "-o", f"source={path},cache={cache},sandbox=chroot,log_level=err"]
-        spawn(args, [listener.fileno()], kept, log)
+        info["pids"].append(spawn(args, [listener.fileno()], info["kept"], log).pid)
         return connect(folder, "s")
 
 

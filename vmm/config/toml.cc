@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/config/toml.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#define TOML_EXCEPTIONS 0
+#define TOML_ENABLE_FORMATTERS 0
+#define TOML_ENABLE_WINDOWS_COMPAT 0
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#include <toml++/toml.h>
+#pragma GCC diagnostic pop
+
+namespace wisp::config {
+
+namespace {
+
+using Kind = Value::Kind;
+
+Position position(const toml::source_position& place) { return {place.line, place.column}; }
+
+Value convert(const toml::node& node);
+
+void convert_table(const toml::table& table, Value& out) {
+    out.kind = Kind::kObject;
+    out.members.reserve(table.size());
+    for (const auto& [key, node] : table) {
+        Member& member = out.members.emplace_back();
+        member.name = key.str();
+        member.after = position(key.source().begin);
+        member.present = true;
+        member.value = convert(node);
+    }
+    // toml++ sorts keys; the decoder wants them as they stand in the text.
+    std::sort(out.members.begin(), out.members.end(), [](const Member& a, const Member& b) {
+        return std::pair(a.after.line, a.after.column) < std::pair(b.after.line, b.after.column);
+    });
+}
+
+std::string two_digits(unsigned number) { return format("%02u", number); }
+
+std::string to_text(const toml::date& date) { return format("%04u-%02u-%02u", date.year, date.month, date.day); }
+std::string to_text(const toml::time& time) {
+    return two_digits(time.hour) + ":" + two_digits(time.minute) + ":" + two_digits(time.second);
+}
+std::string to_text(const toml::date_time& moment) { return to_text(moment.date) + "T" + to_text(moment.time); }
+
+Value convert(const toml::node& node) {
+    Value out;
+    out.syntax = Syntax::kToml;
+    out.begin = out.end = out.after = position(node.source().begin);
+    if (const auto* table = node.as_table()) {
+        convert_table(*table, out);
+    } else if (const auto* array = node.as_array()) {
+        out.kind = Kind::kArray;
+        for (const toml::node& item : *array) out.items.push_back(convert(item));
+    } else if (const auto* text = node.as_string()) {
+        out.kind = Kind::kString;
+        out.text = text->get();
+    } else if (const auto* integer = node.as_integer()) {
+        out.kind = integer->get() < 0 ? Kind::kSigned : Kind::kUnsigned;
+        out.number = static_cast<uint64_t>(integer->get());
+    } else if (const auto* real = node.as_floating_point()) {
+        out.kind = Kind::kFloat;
+        out.real = real->get();
+    } else if (const auto* boolean = node.as_boolean()) {
+        out.kind = Kind::kBool;
+        out.boolean = boolean->get();
+    } else {
+        out.kind = Kind::kString;
+        if (const auto* date = node.as_date()) out.text = to_text(date->get());
+        if (const auto* time = node.as_time()) out.text = to_text(time->get());
+        if (const auto* moment = node.as_date_time()) out.text = to_text(moment->get());
+    }
+    return out;
+}
+
+}  // namespace
+
+Document parse_toml(std::string_view text) {
+    Document document;
+    const toml::parse_result result = toml::parse(text);
+    if (result) {
+        document.root = convert(result.table());
+        return document;
+    }
+    Value& fault = document.root;
+    fault.kind = Kind::kFault;
+    fault.syntax = Syntax::kToml;
+    fault.text = result.error().description();
+    fault.begin = fault.end = fault.after = position(result.error().source().begin);
+    return document;
+}
+
+}  // namespace wisp::config

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Machine files: the same resources as the API's under one roof, in JSON or TOML.
+#include <fcntl.h>
+
+#include "base/fd.h"
+#include "base/limits.h"
+#include "vmm/config/decode_resources.h"
+#include "vmm/config/json.h"
+#include "vmm/config/toml.h"
+#include "vmm/config/vm_config.h"
+
+namespace wisp::config {
+
+namespace {
+
+/// A device that Wisp leaves out by design. Its key may be there with nothing in it, as in Firecracker's own listing.
+struct LeftOut {};
+
+/// A machine file as it is written, before the rules between its parts.
+struct MachineFile {
+    BootSource boot_source;
+    std::vector<Drive> drives;
+    std::optional<MachineConfig> machine;
+    std::optional<Value> cpu_config;
+    std::vector<NetworkInterface> network_interfaces;
+    std::optional<Vsock> vsock;
+    std::optional<Logger> logger;
+    std::optional<Metrics> metrics;
+    std::optional<Serial> serial;
+    std::optional<MmdsConfig> mmds;
+    LeftOut left_out;
+};
+
+/// A list that may be null or left out.
+template <class T>
+Result<void> read_list(const Value& value, std::vector<T>& out) {
+    if (value.is(Value::Kind::kNull)) return {};
+    return read(value, out);
+}
+
+/// An object, or the path of a JSON file that has it.
+Result<void> keep_value(const Value& value, Value& out) {
+    if (const Value* fault = value.find_fault()) return fault_in(*fault, fault->text);
+    out = value;
+    return {};
+}
+
+template <const auto& Name>
+Result<void> refuse(const Value& value, LeftOut&) {
+    const bool empty = value.is(Value::Kind::kNull) || (value.is(Value::Kind::kArray) && value.items.empty());
+    if (empty) return {};
+    return fault_in(value, std::string("`") + Name + "`: Wisp leaves this device out by design");
+}
+
+constexpr char kBalloon[] = "balloon";
+constexpr char kEntropy[] = "entropy";
+constexpr char kPmem[] = "pmem";
+constexpr char kMemoryHotplug[] = "memory-hotplug";
+
+constexpr Field kFields[] = {
+    required<&MachineFile::boot_source>("boot-source"),
+    with<&MachineFile::drives, read_list<Drive>>("drives", false),
+    optional<&MachineFile::machine>("machine-config"),
+    with<&MachineFile::cpu_config, keep_value>("cpu-config", false),
+    with<&MachineFile::network_interfaces, read_list<NetworkInterface>>("network-interfaces", false),
+    optional<&MachineFile::vsock>("vsock"),
+    optional<&MachineFile::logger>("logger"),
+    optional<&MachineFile::metrics>("metrics"),
+    optional<&MachineFile::serial>("serial"),
+    optional<&MachineFile::mmds>("mmds-config"),
+    with<&MachineFile::left_out, refuse<kBalloon>>(kBalloon, false),
+    with<&MachineFile::left_out, refuse<kEntropy>>(kEntropy, false),
+    with<&MachineFile::left_out, refuse<kPmem>>(kPmem, false),
+    with<&MachineFile::left_out, refuse<kMemoryHotplug>>(kMemoryHotplug, false),
+};
+
+bool is_toml(const std::string& path, const std::string& text) {
+    if (path.ends_with(".toml")) return true;
+    if (path.ends_with(".json")) return false;
+    const size_t first = text.find_first_not_of(" \t\r\n");
+    return first != std::string::npos && text[first] != '{';
+}
+
+Result<CpuConfig> load_cpu_config(const Value& value) {
+    CpuConfig config;
+    if (!value.is(Value::Kind::kString)) {
+        TRY(read(value, config));
+        return config;
+    }
+    const std::string text = TRY(read_file(value.text, limits::kMaxConfigFile));
+    return TRY_CONTEXT(value.text, decode<CpuConfig>(parse_json(text)));
+}
+
+Result<VmConfig> apply(const MachineFile& file) {
+    VmConfig config;
+    config.boot_source = file.boot_source;
+    config.logger = file.logger;
+    config.metrics = file.metrics;
+    config.serial = file.serial;
+    if (file.machine) TRY_CONTEXT("machine-config", config.put_machine(*file.machine));
+    if (file.cpu_config) config.put_cpu_config(TRY_CONTEXT("cpu-config", load_cpu_config(*file.cpu_config)));
+    for (const Drive& drive : file.drives) TRY_CONTEXT("drive " + drive.drive_id, config.put_drive(drive));
+    for (const NetworkInterface& interface : file.network_interfaces)
+        TRY_CONTEXT("network interface " + interface.iface_id, config.put_network_interface(interface));
+    if (file.vsock) TRY_CONTEXT("vsock", config.put_vsock(*file.vsock));
+    if (file.mmds) TRY_CONTEXT("mmds-config", config.put_mmds(*file.mmds));
+    return config;
+}
+
+}  // namespace
+
+Result<void> read(const Value& value, MachineFile& out) { return read_object(value, {"VmmConfig", kFields}, &out); }
+
+Result<VmConfig> load_config_file(const std::string& path) {
+    const std::string text = TRY_CONTEXT("machine file", read_file(path, limits::kMaxConfigFile));
+    const Document document = is_toml(path, text) ? parse_toml(text) : parse_json(text);
+    const MachineFile file = TRY_CONTEXT("machine file " + path, decode<MachineFile>(document));
+    return TRY_CONTEXT("machine file " + path, apply(file));
+}
+
+}  // namespace wisp::config
