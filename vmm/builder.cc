@@ -6,6 +6,7 @@
 // this one maps memory, opens the devices and loads the guest meanwhile. They meet once, when the guest is loaded: the
 // boot vCPU's thread then connects the devices and goes straight into the guest.
 #include <fcntl.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -15,6 +16,17 @@
 #include "vmm/msr.h"
 
 namespace wisp {
+
+namespace {
+
+/// Memory and swap. What all VMs together ask for may be more; what one asks for can never be had beyond this.
+uint64_t host_memory_mib() {
+    struct sysinfo info {};
+    sysinfo(&info);
+    return (static_cast<uint64_t>(info.totalram) + info.totalswap) * info.mem_unit / limits::kMiB;
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const config::VmConfig& config) {
     std::unique_ptr<Machine> machine(new Machine(host, config));
@@ -47,6 +59,10 @@ Machine::Machine(const MachineHost& host, const config::VmConfig& config)
 Result<void> Machine::map_memory() {
     using Pages = GuestMemory::Pages;
     static constexpr Pages kPages[] = {Pages::kNormal, Pages::kTransparentHuge, Pages::kHugeTlb2M};
+    const uint64_t host_mib = host_memory_mib();
+    if (config_.machine.mem_size_mib > host_mib)
+        return fail("machine-config: mem_size_mib %lu is more than the %lu MiB that the host has", config_.machine.mem_size_mib,
+                    host_mib);
     const auto ranges = boot::memory_ranges(config_.machine.mem_size_mib * limits::kMiB);
     memory_ = TRY(GuestMemory::create(ranges, kPages[static_cast<size_t>(config_.machine.huge_pages)]));
     return {};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // wisp: the composition root. Everything is made here, in order, and handed to those that need it.
+#include <fcntl.h>
 #include <malloc.h>
 #include <unistd.h>
 
@@ -141,6 +142,12 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
     return (new Monitor(*arguments, start_ns))->run();
 }
 
+/// Descriptors 0 to 2 must be what they are called: a file of ours that got the number of a closed one would be written to.
+void fill_standard_descriptors() {
+    for (int fd = 0; fd <= 2; ++fd)
+        if (fcntl(fd, F_GETFD) < 0) dup2(open("/dev/null", O_RDWR), fd);
+}
+
 }  // namespace
 
 }  // namespace wisp
@@ -149,6 +156,7 @@ int main(int argc, char** argv) {
     const uint64_t start_ns = wisp::monotonic_ns();
     // A heap for each thread would cost each vCPU its own pages, and they allocate almost nothing.
     mallopt(M_ARENA_MAX, 1);
+    wisp::fill_standard_descriptors();
     wisp::install_fatal_signal_handlers();
     const int code = wisp::run({argv + 1, static_cast<size_t>(argc > 0 ? argc - 1 : 0)}, start_ns);
     fflush(stdout);
