@@ -55,6 +55,8 @@ public:
         return {};
     }
 
+    bool pending() override { return true; }  // cannot tell without asking the kernel, which wait() may as well do
+
 private:
     struct Slot {
         Watcher* watcher = nullptr;

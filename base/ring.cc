@@ -14,9 +14,9 @@ constexpr unsigned kReapBatch = 64;
 // From what 6.1 and later hosts do best (task work runs only when this thread asks for it: no inter-processor interrupt)
 // down to what any host with io_uring does.
 constexpr unsigned kSetupFlags[] = {
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN,
-    IORING_SETUP_COOP_TASKRUN,
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_DEFER_TASKRUN,
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_COOP_TASKRUN,
+    IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_COOP_TASKRUN,
     0,
 };
 

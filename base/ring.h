@@ -62,6 +62,11 @@ public:
     /// Calls the completions that have come, up to a fixed number; returns how many were called.
     unsigned reap();
 
+    /// A look, without a system call, whether reap() would find anything or the kernel has work to finish first.
+    bool pending() const {
+        return io_uring_cq_ready(&ring_) > 0 || (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+    }
+
     /// Puts a descriptor (-1: none) into a slot of the registered-file table.
     Result<void> set_file(unsigned slot, int fd);
 
