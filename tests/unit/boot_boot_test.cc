@@ -78,6 +78,7 @@ TEST_CASE("boot: everything is in its place for the 64-bit entry") {
     CHECK(guest_bytes(memory, kRsdp, 8) == "RSD PTR ");
     CHECK(guest_load<le64>(memory, kPml4) == 0xa003);
     CHECK(guest_load<le32>(memory, kPvhStartInfo) == 0);
+    CHECK(guest_bytes(memory, kResetVector, 4) == "\xb0\xfe\xe6\x64");
 }
 
 TEST_CASE("boot: everything is in its place for the PVH entry") {
