@@ -53,7 +53,7 @@ Result<std::unique_ptr<Loop>> Loop::create(Backend backend) {
         loop->fallback_reason_ = "epoll was asked for";
     }
     if (!loop->poller_) loop->poller_ = TRY(create_epoll_poller());
-    if (may_spin()) loop->set_busy_poll_ns(kDefaultSpin_ns);
+    if (loop->uses_io_uring() && may_spin()) loop->set_busy_poll_ns(kDefaultSpin_ns);
     loop->wake_ = TRY(create_eventfd());
     loop->wake_watch_ = TRY(loop->watch(loop->wake_.get(), EPOLLIN, loop->on_wake_));
     return loop;

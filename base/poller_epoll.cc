@@ -55,7 +55,7 @@ public:
         return {};
     }
 
-    bool pending() override { return true; }  // cannot tell without asking the kernel, which wait() may as well do
+    bool pending() override { return false; }  // only the kernel can tell: a loop on epoll does not busy-poll
 
 private:
     struct Slot {

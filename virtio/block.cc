@@ -174,6 +174,8 @@ Result<void> Block::activate(Activation activation) {
     activation_.emplace(activation);
     limits_.flush = activation.features & (1ull << VIRTIO_BLK_F_FLUSH);
     activity_ = Activity::kActive;
+    armed_ = true;  // as a driver finds it
+    polling_ = loop_.poll(*this);
     return {};
 }
 
@@ -217,26 +219,37 @@ unsigned& Block::budget() {
     return budget_;
 }
 
-void Block::serve_next_turn() {
-    if (std::exchange(serve_posted_, true)) return;
-    loop_.post([this] {
-        serve_posted_ = false;
-        serve_all();
-    });
+// The loop looks at the queues by itself, so the driver need not kick until the loop is about to sleep.
+bool Block::poll() {
+    bool any = io_->poll();
+    if (!may_serve() || starved_) return any;
+    for (unsigned i = 0; i < activation_->queues.size() && may_serve(); ++i) {
+        if (!activation_->queues[i].has_available()) continue;
+        serve(i);
+        any = true;
+    }
+    return any;
 }
 
-// Serves a queue until it is empty, or until something else will come back to it: resume(), a completion (where the pool
-// is empty), or the next turn.
+bool Block::arm() {
+    bool any = io_->arm();
+    if (armed_ || !may_serve() || starved_) return any;
+    armed_ = true;
+    for (Queue& queue : activation_->queues) any |= queue.enable_notifications();
+    return any;
+}
+
+// Serves a queue until it is empty, or until something else comes back to it: resume(), a completion (where the pool is
+// empty), or the loop's next look.
 void Block::serve(unsigned index) {
-    while (may_serve()) {
-        Queue& queue = activation_->queues[index];
-        queue.disable_notifications();
+    if (!may_serve()) return;
+    if (std::exchange(armed_, false))
+        for (Queue& queue : activation_->queues) queue.disable_notifications();
+    while (budget() > 0 && activation_->queues[index].has_available()) {
         take_requests(index);
         io_->submit();
         settle();
         if (!may_serve() || starved_) return;
-        if (budget() == 0) return serve_next_turn();
-        if (!queue.enable_notifications()) return;
     }
 }
 
@@ -358,13 +371,14 @@ void Block::settle() {
         if (wanted) activation_->interrupt.signal_used();
         if (starved_ && !pool_->empty()) {
             starved_ = false;
-            budget() > 0 ? serve_all() : serve_next_turn();
+            serve_all();
         }
     }
     if (pool_->in_use() > 0) return;
     if (on_paused_) std::exchange(on_paused_, nullptr)();
     if (activity_ == Activity::kResetting && on_reset_drained_) {
         activity_ = Activity::kInactive;
+        polling_.reset();
         activation_.reset();
         starved_ = false;
         std::exchange(on_reset_drained_, nullptr)();

@@ -34,7 +34,7 @@ struct BlockConfig {
     IoEngine io_engine = IoEngine::kAsync;
 };
 
-class Block final : public Device, private BlockIoListener {
+class Block final : public Device, private BlockIoListener, private PollSource {
 public:
     /// Opens the file. Errors name the drive, the file and the reason. Where the host forbids io_uring, Async becomes Sync
     /// and the log says so.
@@ -69,7 +69,6 @@ private:
     bool may_serve() const { return activity_ == Activity::kActive && !paused_; }
     void serve(unsigned queue);
     void serve_all();
-    void serve_next_turn();
     void take_requests(unsigned queue);
     unsigned& budget();
     void start(Request& request);
@@ -80,6 +79,8 @@ private:
     void settle();
     void set_broken(const char* reason);
 
+    bool poll() override;
+    bool arm() override;
     void on_transfer_done(BlockTransfer& transfer, int64_t result) override;
     void on_batch_done() override;
 
@@ -98,7 +99,8 @@ private:
     Activity activity_ = Activity::kInactive;
     bool paused_ = false;
     std::optional<Activation> activation_;
-    bool serve_posted_ = false;
+    Polling polling_;
+    bool armed_ = false;              // the driver kicks, because nobody looks
     unsigned budget_ = 0;             // requests that may still be taken in the loop's turn number …
     uint64_t budget_turn_ = UINT64_MAX;
     bool starved_ = false;            // a queue was left with chains because the pool was empty

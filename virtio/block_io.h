@@ -55,6 +55,10 @@ public:
     /// Hands over all that is queued, in one system call where the host has one for it, and tells the listener at once what
     /// is complete already. Within a call to the listener it does nothing: the call that is under way takes care.
     virtual void submit() = 0;
+    /// A look, without a system call where there is nothing, for completions. True if the listener was told of any.
+    virtual bool poll() = 0;
+    /// The loop is about to sleep: a completion must wake it from now on. True if there is one already.
+    virtual bool arm() = 0;
     /// From now on transfers go to this file, which must stay open; nothing may be queued or in flight.
     virtual Result<void> set_file(int fd) = 0;
 };

@@ -58,6 +58,9 @@ public:
         submitting_ = false;
     }
 
+    bool poll() override { return false; }
+    bool arm() override { return false; }
+
     Result<void> set_file(int fd) override {
         CHECK(queued_.empty());
         fd_ = fd;

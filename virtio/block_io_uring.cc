@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/check.h"
-#include "base/log.h"
+#include "base/fd.h"
 #include "base/ring.h"
 #include "virtio/block_io.h"
 
@@ -38,12 +38,14 @@ public:
     }
 
     Result<void> create(Loop& loop) {
+        completed_ = TRY(create_eventfd());
         TRY(ring_.create({.entries = static_cast<unsigned>(operations_.size()),
                           .opcodes = kOpcodes,
                           .fixed_files_only = true,
                           .file_slots = 1,
-                          .wait = Ring::Wait::kByPoll}));
-        watch_ = TRY(loop.watch(ring_.fd(), EPOLLIN, on_ring_ready_));
+                          .completion_eventfd = completed_.get()}));
+        ring_.notify(Ring::Notify::kOff);
+        watch_ = TRY(loop.watch(completed_.get(), EPOLLIN, on_completed_));
         return {};
     }
 
@@ -60,6 +62,18 @@ public:
     }
 
     void submit() override { turn(); }
+
+    // The eventfd is on only while the loop sleeps: most completions are there when submit() returns, or are found by poll().
+    bool poll() override {
+        if (!ring_.pending()) return false;
+        turn();
+        return true;
+    }
+    bool arm() override {
+        if (ring_.in_flight() == 0) return false;
+        ring_.notify(Ring::Notify::kOn);
+        return ring_.pending();
+    }
 
     Result<void> set_file(int fd) override {
         CHECK(ring_.in_flight() == 0);
@@ -108,7 +122,7 @@ private:
         listener_.on_transfer_done(transfer, result);
     }
 
-    void on_ring_ready(uint32_t) { turn(); }
+    void on_completed(uint32_t) { turn(); }
     void retry() {
         unsubmitted_ = true;
         turn();
@@ -118,6 +132,7 @@ private:
     void turn() {
         if (turning_) return;
         turning_ = true;
+        ring_.notify(Ring::Notify::kOff);
         bool progress;
         do {
             if (std::exchange(unsubmitted_, false)) submit_all();
@@ -140,9 +155,10 @@ private:
     bool unsubmitted_ = false;
     bool turning_ = false;
     bool closing_ = false;
+    OwnedFd completed_;
     Ring ring_;
     Timer retry_;
-    MemberWatcher<UringBlockIo, &UringBlockIo::on_ring_ready> on_ring_ready_{*this};
+    MemberWatcher<UringBlockIo, &UringBlockIo::on_completed> on_completed_{*this};
     Watch watch_;
 };
 
