@@ -113,7 +113,7 @@ def test_odd_memory_size_with_huge_pages(tmp_path):
 
 
 def test_more_memory_than_the_host_has(tmp_path):
-    refused(tmp_path, wisp.machine(wisp.guest("reset"), mem_mib=512 * 1024), "memory", "host|MiB")
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), mem_mib=512 * 1024), "mem_size_mib 524288", "the host has")
 
 
 @pytest.mark.parametrize("vcpus", [0, 33, 256, -1, "1"])

@@ -43,8 +43,8 @@ Result<EntryPoint> set_up_boot(const GuestMemory& memory, const BootRequest& req
 
     // 3. The command line: the user's words, and where root and devices are.
     entry.command_line = TRY(make_command_line(request, entry.kernel));
-    TRY(place_bytes(memory, kCommandLine, std::as_bytes(std::span(entry.command_line.c_str(), entry.command_line.size() + 1)),
-                    "kernel command line"));
+    const auto line = std::span(entry.command_line.c_str(), entry.command_line.size() + 1);  // with its NUL
+    TRY(place_bytes(memory, kCommandLine, std::as_bytes(line), "kernel command line"));
 
     // 4. The machine's description, twice: kernels without ACPI read the MP table, the others ACPI. And all
     //    of a firmware that there is: a way to reset.

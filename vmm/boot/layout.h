@@ -32,7 +32,7 @@ inline constexpr GuestAddress kCommandLine{0x20000};
 
 /// The system area: memory that the guest's map calls reserved. Firmware tables lie in it.
 inline constexpr GuestAddress kSystemArea{0x9fc00};
-inline constexpr GuestAddress kMpTable{0x9fc00};  // in the last KiB below 640 KiB, where guests look (MP spec 1.4, section 4)
+inline constexpr GuestAddress kMpTable{0x9fc00};  // guests look in the last KiB below 640 (MP spec 1.4, section 4)
 inline constexpr GuestAddress kMpTableEnd{0xa0000};
 inline constexpr GuestAddress kAcpiTables{0xa0000};
 inline constexpr GuestAddress kRsdp{0xe0000};  // where guests that are not told of it look (ACPI 6.5, section 5.2.5.1)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The reset vector: what a PC's firmware is entered at. Wisp has no firmware, but Linux with hardware-reduced ACPI and no
-// `reboot=` option chooses the EFI reset, finds no EFI, goes back to real mode and jumps here (6.1
+// The reset vector: what a PC's firmware is entered at. Wisp has no firmware, but Linux with hardware-reduced ACPI and
+// no `reboot=` option chooses the EFI reset, finds no EFI, goes back to real mode and jumps here (6.1
 // arch/x86/kernel/reboot.c: reboot_init, native_machine_emergency_restart). Without code here such a guest would hang.
 #pragma once
 
