@@ -79,6 +79,22 @@ $(BUILD)/bench/spawn_timer: bench/spawn_timer.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
+$(BUILD)/bench/tsc_khz: bench/tsc_khz.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+# Bench guests: freestanding programs that drive a device from ring 3. The compiler must not use SSE, which nobody has
+# switched on, nor call memset from within memset.
+$(BUILD)/bench/%_guest: bench/guest/%.c bench/guest/start.S bench/guest/runtime.c bench/guest/virtio.c bench/guest/runtime.h bench/guest/virtio.h bench/guest/guest.ld
+	@mkdir -p $(@D)
+	@$(CC) -std=gnu2x -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -fno-tree-loop-distribute-patterns \
+	    -fcf-protection=none -fno-pic -mno-sse -mcmodel=large -nostdlib -static -no-pie -Wl,-T,bench/guest/guest.ld \
+	    -Wl,--build-id=none -Wl,--no-warn-rwx-segments -o $@ $(filter %.c %.S,$^)
+
+.PHONY: bench-block
+bench-block: $(OUT)/wisp $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest
+	@python3 bench/block.py
+
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)
 	@echo "  c++      $<"

@@ -66,6 +66,8 @@ public:
         return {};
     }
 
+    bool pending() override { return ring_.pending(); }
+
 private:
     struct Slot final : Completion {
         enum class State { kFree, kWatching, kRemoving, kEnded };
