@@ -66,6 +66,11 @@ $(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC
 unit: $(OUT)/unit-tests
 	@$(OUT)/unit-tests
 
+# The API with a machine that only takes notes, for the tests of the API.
+$(OUT)/api-server: $(call objects,tests/api/api_server.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+	@echo "  link     $@"
+	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+
 # Tiny guests: a few hundred instructions each, without a kernel.
 GUESTS := $(patsubst tests/guest/asm/%.S,$(BUILD)/guests/%,$(wildcard tests/guest/asm/*.S))
 .PHONY: guests
