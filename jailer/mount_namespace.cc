@@ -27,21 +27,21 @@ namespace {
 // Below this many mounts a copy of the namespace costs less than the search for a smaller one.
 constexpr unsigned kFewMounts = 8;
 
-// How many namespaces are looked at. The kernel's own (of its thread that fills /dev) is the next after the host's.
+// How many namespaces are looked at: the host's is the first there is, and the kernel's own, of its thread that fills
+// /dev, the next.
 constexpr int kMaxNamespacesSeen = 4;
 
 // A namespace with next to no mounts, to start from. It lends its smallness and nothing else: it is copied before
 // anything is done to it, and no path is resolved in it, so it does not matter whose it is.
 OwnedFd find_small_namespace() {
-    OwnedFd candidate(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+    OwnedFd candidate(open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC));
     mnt_ns_info info = {.size = sizeof info, .nr_mounts = 0, .mnt_ns_id = 0};
     if (!candidate.valid() || ioctl(candidate.get(), NS_MNT_GET_INFO, &info) < 0 || info.nr_mounts <= kFewMounts) return {};
-    for (int seen = 0; seen < kMaxNamespacesSeen; ++seen) {
+    for (int seen = 1; seen < kMaxNamespacesSeen; ++seen) {
         candidate = OwnedFd(ioctl(candidate.get(), NS_MNT_GET_NEXT, &info));
-        if (!candidate.valid()) return {};
-        if (info.nr_mounts <= kFewMounts) return candidate;
+        if (!candidate.valid() || info.nr_mounts <= kFewMounts) break;
     }
-    return {};
+    return candidate.valid() && info.nr_mounts <= kFewMounts ? std::move(candidate) : OwnedFd();
 }
 
 Result<void> enter_new_namespace() {
