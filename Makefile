@@ -57,6 +57,16 @@ $(OUT)/tests/wisp-jailer-faults: $(OUT)/obj/faults/jailer/jail.o $(call objects,
 	@echo "  link     $@"
 	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^
 
+# What the jailer's tests put into a jail.
+$(OUT)/tests/jail-probe: tests/jailer/probe.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
+
+# Needs root, or runs in the lab: there on hosts of each kind of cgroup.
+.PHONY: jailer-tests
+jailer-tests: $(OUT)/wisp-jailer $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe
+	@/usr/bin/python3 -m pytest -q -p no:cacheprovider tests/jailer
+
 # Catch2 reports a failed check by an exception, so the tests, and they alone, are built with them.
 UNIT_FLAGS := -fexceptions -frtti -Wno-conversion -Wno-shadow
 $(OUT)/obj/tests/%.o: CXXFLAGS += $(UNIT_FLAGS)
