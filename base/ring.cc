@@ -15,6 +15,7 @@ constexpr unsigned kReapBatch = 64;
 // down to what any host with io_uring does.
 constexpr unsigned kSetupFlags[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN,
     IORING_SETUP_COOP_TASKRUN,
     0,
 };
@@ -28,6 +29,7 @@ Ring::~Ring() {
 Result<void> Ring::create(const Options& options) {
     int result = -EINVAL;
     for (const unsigned flags : kSetupFlags) {
+        if (options.wait == Wait::kByPoll && (flags & IORING_SETUP_DEFER_TASKRUN)) continue;
         io_uring_params params{};
         params.flags = flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP;
         if (options.completion_entries) {

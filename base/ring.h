@@ -29,12 +29,17 @@ protected:
 
 class Ring {
 public:
+    /// How the owner learns of completions: by waiting on the ring itself, or by polling its descriptor from another one.
+    /// A ring whose task work runs only on demand would never become readable.
+    enum class Wait : uint8_t { kOnRing, kByPoll };
+
     struct Options {
         unsigned entries;                  ///< submissions that can wait for one system call
         unsigned completion_entries = 0;   ///< 0: twice `entries`
         std::span<const uint8_t> opcodes;  ///< IORING_OP_* that may be submitted
         bool fixed_files_only = false;     ///< refuse every submission that does not name a registered file
         unsigned file_slots = 0;           ///< size of the registered-file table, filled by set_file()
+        Wait wait = Wait::kOnRing;
     };
 
     Ring() = default;

@@ -48,6 +48,7 @@ def in_turns(monitors, *arguments_of):
 
 def weigh(monitor, config):
     """(private dirty, RSS) in KiB of an idle VM's process without the guest's memory."""
+    os.sync()  # pages of a monitor just built are dirty in the page cache, and would count as its own
     process = subprocess.Popen([monitor, "--no-api", "--config-file", config, "--boot-timer"], stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, text=True)
     try:
@@ -67,8 +68,8 @@ def subtract_guest_memory(pid):
         fields = line.split()
         if "-" in fields[0] and not fields[0].endswith(":"):
             start, end = (int(part, 16) for part in fields[0].split("-"))
-            areas.append({"start": start, "end": end})
-        elif fields[0] in ("Private_Dirty:", "Rss:"):
+            areas.append({"start": start, "end": end, "protection": fields[1]})
+        elif fields[0] in ("Private_Dirty:", "Rss:", "Size:"):
             areas[-1][fields[0]] = int(fields[1])
     guest = guest_areas(areas)
     own = [area for area in areas if area not in guest]
@@ -83,6 +84,8 @@ def guest_areas(areas):
         for area in areas[first:]:
             if run and area["start"] != run[-1]["end"]:
                 break
+            if area["Size:"] and area["protection"].startswith("---"):
+                break  # a heap's reserve
             run.append(area)
             size += area["end"] - area["start"]
             if size == wanted:

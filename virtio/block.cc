@@ -7,9 +7,11 @@
 
 #include <array>
 #include <cstring>
+#include <new>
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/mapping.h"
 #include "virtio/cursor.h"
 
 namespace wisp::virtio {
@@ -56,33 +58,41 @@ struct Block::Request : BlockTransfer {
 
 class Block::Pool {
 public:
-    Pool() : requests_(new Request[limits::kBlockInFlight]) {
-        // The first are taken first and used again first: a shallow queue touches few pages of this.
-        for (unsigned i = limits::kBlockInFlight; i-- > 0;) requests_[i].next_request = std::exchange(free_, &requests_[i]);
+    static Result<std::unique_ptr<Pool>> create() {
+        std::unique_ptr<Pool> pool(new Pool);
+        pool->memory_ = TRY(Mapping::anonymous(limits::kBlockInFlight * sizeof(Request), limits::kPageSize, 0,
+                                               "a drive's requests"));
+        return pool;
     }
     ~Pool() {
-        for (unsigned i = 0; i < limits::kBlockInFlight; ++i) requests_[i].chain.abandon();
+        for (unsigned i = 0; i < made_; ++i) {
+            at(i)->chain.abandon();
+            at(i)->~Request();
+        }
     }
     Request* take() {
-        Request* request = free_;
-        if (!request) return nullptr;
-        free_ = request->next_request;
+        if (empty()) return nullptr;
         ++in_use_;
-        return request;
+        if (free_) return std::exchange(free_, free_->next_request);
+        return new (at(made_++)) Request;
     }
     void give_back(Request& request) {
         request.next_request = std::exchange(free_, &request);
         --in_use_;
     }
     unsigned in_use() const { return in_use_; }
-    bool empty() const { return !free_; }
+    bool empty() const { return !free_ && made_ == limits::kBlockInFlight; }
 
     uint64_t next_sequence = 0;
     unsigned writes = 0;                // requests in use that change data
     Request* waiting_flushes = nullptr;
 
 private:
-    std::unique_ptr<Request[]> requests_;
+    Request* at(unsigned index) const { return reinterpret_cast<Request*>(memory_.data()) + index; }
+
+    // Requests are made when they are first taken, and used again before a new one is: a shallow queue touches few pages.
+    Mapping memory_;
+    unsigned made_ = 0;
     Request* free_ = nullptr;
     unsigned in_use_ = 0;
 };
@@ -90,7 +100,7 @@ private:
 // ---- construction ----
 
 Block::Block(Loop& loop, BlockConfig config)
-    : loop_(loop), config_(std::move(config)), name_("drive " + config_.id), engine_(config_.io_engine), pool_(new Pool) {}
+    : loop_(loop), config_(std::move(config)), name_("drive " + config_.id), engine_(config_.io_engine) {}
 
 Block::~Block() = default;
 
@@ -120,6 +130,7 @@ Result<void> Block::open() {
     device_id_ = format("%lu%lu%lu", info.st_dev, info.st_rdev, info.st_ino);
     device_id_.resize(VIRTIO_BLK_ID_BYTES);
     limits_ = {.sectors = sectors_, .read_only = config_.read_only};
+    pool_ = TRY(Pool::create());
     return {};
 }
 

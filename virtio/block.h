@@ -27,8 +27,8 @@ struct BlockConfig {
     enum class CacheType : uint8_t { kUnsafe, kWriteback };  ///< Writeback offers flush; Unsafe leaves it to the host
     enum class IoEngine : uint8_t { kAsync, kSync };
 
-    std::string id;    ///< drive_id, for messages
-    std::string path;  ///< path_on_host
+    std::string id{};    ///< drive_id, for messages
+    std::string path{};  ///< path_on_host
     bool read_only = false;
     CacheType cache_type = CacheType::kUnsafe;
     IoEngine io_engine = IoEngine::kAsync;

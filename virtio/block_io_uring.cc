@@ -41,7 +41,8 @@ public:
         TRY(ring_.create({.entries = static_cast<unsigned>(operations_.size()),
                           .opcodes = kOpcodes,
                           .fixed_files_only = true,
-                          .file_slots = 1}));
+                          .file_slots = 1,
+                          .wait = Ring::Wait::kByPoll}));
         watch_ = TRY(loop.watch(ring_.fd(), EPOLLIN, on_ring_ready_));
         return {};
     }

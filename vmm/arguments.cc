@@ -118,7 +118,7 @@ constexpr Flag kFlags[] = {
     {"no-seccomp", nullptr, set_true<&Arguments::no_seccomp>, "no system call policy: for debugging only"},
 
     {"From the jailer", nullptr, nullptr, nullptr},
-    {"start-time-us", "US", set_number<&Arguments::start_time_us>, "when the jailer started, wall clock"},
+    {"start-time-us", "US", set_number<&Arguments::start_time_us>, "when the jailer started, monotonic clock"},
     {"start-time-cpu-us", "US", set_number<&Arguments::start_time_cpu_us>, "its CPU time then"},
     {"parent-cpu-time-us", "US", set_number<&Arguments::parent_cpu_time_us>, "CPU time the jailer took"},
 

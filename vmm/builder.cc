@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a machine is built, from nothing to vCPUs that are ready to run: read Machine::build() first.
+// How a machine is built, from nothing to vCPUs in the guest: read Machine::launch() first.
 //
 // Two threads share the work. The boot vCPU's thread makes the VM, whose creation waits for the kernel more than it works;
-// this one maps memory, opens the devices and loads the guest meanwhile. They meet when the devices are connected.
+// this one maps memory, opens the devices and loads the guest meanwhile. They meet once, when the guest is loaded: the
+// boot vCPU's thread then connects the devices and goes straight into the guest.
 #include <fcntl.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -15,17 +17,32 @@
 
 namespace wisp {
 
-Result<std::unique_ptr<Machine>> Machine::build(const MachineHost& host, const config::VmConfig& config) {
+namespace {
+
+/// Memory and swap. What all VMs together ask for may be more; what one asks for can never be had beyond this.
+uint64_t host_memory_mib() {
+    struct sysinfo info {};
+    sysinfo(&info);
+    return (static_cast<uint64_t>(info.totalram) + info.totalswap) * info.mem_unit / limits::kMiB;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const config::VmConfig& config) {
     std::unique_ptr<Machine> machine(new Machine(host, config));
     machine->kvm_ = TRY(Kvm::open());
     TRY(machine->map_memory());
-    TRY(machine->start_vcpu_threads());  // from here on, create_vm() and prepare_vcpu() run on them
-    TRY(machine->add_platform_devices());
-    TRY(machine->add_drives());
-    TRY(machine->load_guest());
+    TRY(machine->start_vcpu_threads());
+    const auto loaded = machine->load();
+    if (loaded)
+        for (const auto& vcpu : machine->vcpus_) vcpu->let_go();
+    machine->load_failed_ = !loaded;
+    machine->guest_loaded_.count_down();
+    TRY(loaded);
     host.timeline.mark(Mark::kKernelLoaded);
-    TRY(machine->connect_devices());
-    TRY(machine->enter_boot_vcpu());
+    TRY(machine->wait_for_vcpus());  // the boot vCPU may be in the guest by now
+    machine->stay_out_of_exit();
+    TRY(machine->console_->start());
     return machine;
 }
 
@@ -35,12 +52,17 @@ Machine::Machine(const MachineHost& host, const config::VmConfig& config)
       i8042_(host.stop),
       power_(host.stop),
       pit_(vm_),
-      status_(host.on_boot_done),
-      vcpus_prepared_(config.machine.vcpu_count) {}
+      status_([this] { host_.on_boot_done(exits()); }),
+      vcpus_prepared_(config.machine.vcpu_count),
+      others_prepared_(config.machine.vcpu_count - 1) {}
 
 Result<void> Machine::map_memory() {
     using Pages = GuestMemory::Pages;
     static constexpr Pages kPages[] = {Pages::kNormal, Pages::kTransparentHuge, Pages::kHugeTlb2M};
+    const uint64_t host_mib = host_memory_mib();
+    if (config_.machine.mem_size_mib > host_mib)
+        return fail("machine-config: mem_size_mib %lu is more than the %lu MiB that the host has", config_.machine.mem_size_mib,
+                    host_mib);
     const auto ranges = boot::memory_ranges(config_.machine.mem_size_mib * limits::kMiB);
     memory_ = TRY(GuestMemory::create(ranges, kPages[static_cast<size_t>(config_.machine.huge_pages)]));
     return {};
@@ -56,6 +78,12 @@ Result<void> Machine::start_vcpu_threads() {
     cpuid_ = kvm_->supported_cpuid();  // asks every leaf of the CPU: slow where CPUID itself is emulated
     cpuid_ready_.count_down();         // in any case: those that did start wait for it before they can end
     return started;
+}
+
+Result<void> Machine::load() {
+    TRY(add_platform_devices());
+    TRY(add_drives());
+    return load_guest();
 }
 
 // On the boot vCPU's thread. All slots before anything else changes the VM: see vmm/kvm.h.
@@ -76,15 +104,36 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
         vm_outcome_ = create_vm();
         vm_ready_.count_down();
     }
+    auto vcpu = create_vcpu(id);
+    if (id != 0)
+        others_prepared_.count_down();  // well or not
+    else if (vcpu)
+        TRY(prepare_boot_vcpu(*vcpu));
+    return vcpu;
+}
+
+Result<VcpuFd> Machine::create_vcpu(unsigned id) {
     vm_ready_.wait();
-    if (!vm_outcome_) return std::unexpected(vm_outcome_.error());
+    TRY(vm_outcome_);
     VcpuFd vcpu = TRY(vm_.create_vcpu(id));
     cpuid_ready_.wait();
-    if (!cpuid_) return std::unexpected(cpuid_.error());
     const CpuTopology topology{config_.machine.vcpu_count, config_.machine.smt};
-    TRY(vcpu.set_cpuid(normalize_cpuid(*cpuid_, topology, id)));
+    TRY(vcpu.set_cpuid(normalize_cpuid(TRY(cpuid_), topology, id)));
     TRY(vcpu.set_msrs(kBootMsrs));
     return vcpu;
+}
+
+// The other vCPUs wait in the kernel for the guest's INIT and SIPI, which must find them there.
+Result<void> Machine::prepare_boot_vcpu(const VcpuFd& vcpu) {
+    guest_loaded_.wait();
+    if (load_failed_) return fail("the guest could not be loaded");
+    TRY(connect_devices());
+    kvm_sregs sregs = TRY(vcpu.sregs());
+    boot::set_entry_sregs(kernel_.protocol, sregs);
+    TRY(vcpu.set_sregs(sregs));
+    TRY(vcpu.set_regs(boot::entry_registers(kernel_.protocol, kernel_.entry)));
+    others_prepared_.wait();
+    return {};
 }
 
 Result<void> Machine::add_platform_devices() {
@@ -170,8 +219,6 @@ Result<void> Machine::open_kernel(boot::BootRequest& request) {
 }
 
 Result<void> Machine::connect_devices() {
-    vm_ready_.wait();
-    TRY(vm_outcome_);
     TRY(vm_.add_irqfd(console_irq_.get(), boot::kSerialGsi));
     for (size_t i = 0; i < transports_.size(); ++i) {
         const uint64_t notify = virtio_devices_[i].address.value + virtio::MmioTransport::kQueueNotify;
@@ -182,15 +229,16 @@ Result<void> Machine::connect_devices() {
     return {};
 }
 
-// The other vCPUs wait in the kernel for the guest's INIT and SIPI.
-Result<void> Machine::enter_boot_vcpu() {
+Result<void> Machine::wait_for_vcpus() {
     vcpus_prepared_.wait();
     for (const auto& vcpu : vcpus_) TRY(vcpu->outcome());
-    const VcpuFd& vcpu = vcpus_[0]->fd();
-    kvm_sregs sregs = TRY(vcpu.sregs());
-    boot::set_entry_sregs(kernel_.protocol, sregs);
-    TRY(vcpu.set_sregs(sregs));
-    return vcpu.set_regs(boot::entry_registers(kernel_.protocol, kernel_.entry));
+    return {};
+}
+
+// The process that dropped the last reference to a VM would wait for several grace periods at its exit.
+void Machine::stay_out_of_exit() {
+    host_.loop.close_after_exit(vm_.fd());
+    for (const auto& vcpu : vcpus_) host_.loop.close_after_exit(vcpu->fd().fd());
 }
 
 }  // namespace wisp

@@ -5,15 +5,6 @@
 
 namespace wisp {
 
-Result<void> Machine::start() {
-    TRY(console_->start());
-    // The process that dropped the last reference to a VM would wait for several grace periods at its exit.
-    host_.loop.close_after_exit(vm_.fd());
-    for (const auto& vcpu : vcpus_) host_.loop.close_after_exit(vcpu->fd().fd());
-    for (const auto& vcpu : vcpus_) vcpu->resume();
-    return {};
-}
-
 // First the vCPUs, so that no new request comes, then the devices. Each tells when it is done; the last one goes on.
 void Machine::pause(std::function<void()> on_paused) {
     auto left = std::make_shared<size_t>(vcpus_.size());

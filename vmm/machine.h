@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Machine: one VM with all that belongs to it, built in one go by build() (vmm/builder.cc tells the story) and then run.
+// Machine: one VM with all that belongs to it, built in one go by launch() (vmm/builder.cc tells the story) and then run.
 //
 // A machine that has run is not taken apart: the process ends, and the kernel undoes everything faster than we could.
 //
@@ -36,16 +36,14 @@ struct MachineHost {
     StopSink& stop;
     Timeline& timeline;
     int kernel_lease_signal;  ///< sent to the loop's thread when somebody wants to write the kernel image
-    std::function<void()> on_boot_done;  ///< the guest reported the end of its boot; vCPU thread
+    /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has returned.
+    std::function<void(uint64_t exits)> on_boot_done;
 };
 
 class Machine {
 public:
-    /// Builds the VM that `config` describes, its vCPUs ready and paused. `config` has a boot source.
-    static Result<std::unique_ptr<Machine>> build(const MachineHost& host, const config::VmConfig& config);
-
-    /// Lets the vCPUs run for the first time.
-    Result<void> start();
+    /// Builds the VM that `config` describes and lets its vCPUs run. `config` has a boot source.
+    static Result<std::unique_ptr<Machine>> launch(const MachineHost& host, const config::VmConfig& config);
 
     /// Gets all vCPUs out of the guest and all I/O in flight done, then calls `on_paused`, on the loop.
     void pause(std::function<void()> on_paused);
@@ -65,20 +63,24 @@ public:
 private:
     Machine(const MachineHost& host, const config::VmConfig& config);
 
-    // The steps of build(), in their order.
+    // The steps of launch(), in their order.
     Result<void> map_memory();
     Result<void> start_vcpu_threads();
+    Result<void> load();
     Result<void> add_platform_devices();
     Result<void> add_drives();
     Result<void> add_virtio(std::unique_ptr<virtio::Device> device);
     Result<void> load_guest();
     Result<void> open_kernel(boot::BootRequest& request);
-    Result<void> connect_devices();
-    Result<void> enter_boot_vcpu();
+    Result<void> wait_for_vcpus();
+    void stay_out_of_exit();
 
     // On the vCPUs' own threads
     Result<void> create_vm();
     Result<VcpuFd> prepare_vcpu(unsigned id);
+    Result<VcpuFd> create_vcpu(unsigned id);
+    Result<void> prepare_boot_vcpu(const VcpuFd& vcpu);
+    Result<void> connect_devices();
 
     void pause_devices(std::function<void()> on_paused);
 
@@ -90,7 +92,8 @@ private:
     GuestMemory memory_;
     Vm vm_;
     Result<void> vm_outcome_;
-    Countdown vm_ready_{1}, cpuid_ready_{1};
+    Countdown vm_ready_{1}, cpuid_ready_{1}, guest_loaded_{1};
+    bool load_failed_ = false;  // settled before guest_loaded_
     Bus mmio_, ports_;
     std::unique_ptr<Console> console_;
     OwnedFd console_irq_;
@@ -104,7 +107,7 @@ private:
     boot::KernelLease kernel_lease_;
     boot::LoadedKernel kernel_;
     Result<CpuidTable> cpuid_;
-    Countdown vcpus_prepared_;
+    Countdown vcpus_prepared_, others_prepared_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // wisp: the composition root. Everything is made here, in order, and handed to those that need it.
+#include <fcntl.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -66,18 +68,17 @@ public:
         StopSink stop(*loop_, [this](Stop reason) { on_stop(std::move(reason)); });
         build_start_ns_ = monotonic_ns();
         build_start_cpu_us_ = cpu_time_us();
-        auto machine = Machine::build({*loop_, stop, timeline_, kernel_lease_signal(), [this] { on_boot_done(); }}, *config);
+        auto machine = Machine::launch({*loop_, stop, timeline_, kernel_lease_signal(), [this](uint64_t exits) { on_boot_done(exits); }}, *config);
         if (!machine) return give_up(ExitCode::kBadConfiguration, machine.error());
         machine_ = *std::move(machine);
-        if (auto started = machine_->start(); !started) return give_up(ExitCode::kGenericError, started.error());
         LOG_INFO("Successfully started microvm that was configured from one single json");
         if (auto ran = loop_->run(); !ran) return give_up(ExitCode::kGenericError, ran.error());
         return end();
     }
 
 private:
-    void on_boot_done() {  // vCPU thread
-        timeline_.mark(Mark::kInit, machine_->exits());
+    void on_boot_done(uint64_t exits) {  // vCPU thread
+        timeline_.mark(Mark::kInit, exits);
         if (!arguments_.boot_timer) return;
         const uint64_t us = (monotonic_ns() - build_start_ns_) / 1000, cpu_us = cpu_time_us() - build_start_cpu_us_;
         LOG_INFO("Guest-boot-time = %6lu us %lu ms, %6lu CPU us %lu CPU ms", us, us / 1000, cpu_us, cpu_us / 1000);
@@ -141,12 +142,21 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
     return (new Monitor(*arguments, start_ns))->run();
 }
 
+/// Descriptors 0 to 2 must be what they are called: a file of ours that got the number of a closed one would be written to.
+void fill_standard_descriptors() {
+    for (int fd = 0; fd <= 2; ++fd)
+        if (fcntl(fd, F_GETFD) < 0) dup2(open("/dev/null", O_RDWR), fd);
+}
+
 }  // namespace
 
 }  // namespace wisp
 
 int main(int argc, char** argv) {
     const uint64_t start_ns = wisp::monotonic_ns();
+    // A heap for each thread would cost each vCPU its own pages, and they allocate almost nothing.
+    mallopt(M_ARENA_MAX, 1);
+    wisp::fill_standard_descriptors();
     wisp::install_fatal_signal_handlers();
     const int code = wisp::run({argv + 1, static_cast<size_t>(argc > 0 ? argc - 1 : 0)}, start_ns);
     fflush(stdout);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One vCPU and its thread: prepared, then paused until resume(), then in the guest until the VM ends.
+// One vCPU and its thread: prepared, then in the guest from let_go() until the VM ends, but for pauses.
 //
-// Threads: everything private runs on the vCPU's thread. start(), pause() and resume() belong to the loop's thread.
+// Threads: everything private runs on the vCPU's thread. start(), let_go(), pause() and resume() belong to the loop's thread.
 #pragma once
 
 #include <pthread.h>
@@ -44,14 +44,16 @@ public:
     ~Vcpu();
 
     /// Starts the thread. It makes its vCPU by `prepare` (on the thread itself: CPUID and MSRs of several vCPUs are set up
-    /// at once), then waits for resume(). `prepared` counts down when preparation has ended, well or not: see outcome().
+    /// at once), then waits for let_go(). `prepared` counts down when preparation has ended, well or not: see outcome().
     Result<void> start(std::function<Result<VcpuFd>()> prepare, Countdown& prepared);
-    /// How preparation ended. After the latch.
+    /// How preparation ended. After the countdown.
     Result<void> outcome() const { return outcome_; }
-    /// The vCPU while it is paused, for its registers.
+    /// The vCPU itself. After the countdown.
     const VcpuFd& fd() const { return fd_; }
 
-    /// Lets the vCPU into the guest.
+    /// Lets the vCPU into the guest as soon as it is prepared.
+    void let_go() { request(Request::kRun); }
+    /// Lets it into the guest again after pause().
     void resume();
     /// Gets it out of the guest; `on_paused` runs on the vCPU's thread once its state is complete and stays as it is.
     void pause(std::function<void()> on_paused);
@@ -81,6 +83,7 @@ private:
     std::function<Result<VcpuFd>()> prepare_;
     Countdown* prepared_ = nullptr;
     pthread_t thread_{};
+    cpu_set_t allowed_cpus_{};
     bool started_ = false;
     std::mutex mutex_;  // for waiting; the request alone is read without it
     std::condition_variable requested_;

@@ -92,6 +92,13 @@ void FakeDriver::recycle() {
     next_descriptor_ = 0;
 }
 
+void FakeDriver::restart() {
+    recycle();
+    used_seen_ = 0;
+    set_available_index(0);
+    CHECK(memory.store({layout_.used.value}, le32(0)));
+}
+
 uint16_t FakeDriver::take_descriptor() { return static_cast<uint16_t>(next_descriptor_++ & (layout_.size - 1)); }
 
 void FakeDriver::write_descriptor(uint16_t index, uint64_t address, uint32_t length, uint16_t flags, uint16_t next) {

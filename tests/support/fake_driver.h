@@ -78,6 +78,8 @@ public:
     uint64_t allocate(uint64_t size);
     /// Descriptors and buffers are free again: for when nothing is in flight.
     void recycle();
+    /// As after a reset: the rings are empty.
+    void restart();
     uint16_t take_descriptor();
 
     const GuestMemory& memory;

@@ -3,6 +3,7 @@
 // TempFile: a file that holds given bytes and is removed when it goes.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,8 @@ class TempFile {
 public:
     /// In $TMPDIR or /tmp. Fails the test where it cannot be made.
     explicit TempFile(std::string_view content);
+    /// `size` zeroes, sparse.
+    explicit TempFile(uint64_t size);
     TempFile(const TempFile&) = delete;
     TempFile& operator=(const TempFile&) = delete;
     ~TempFile();
@@ -23,6 +26,7 @@ public:
     int fd() const { return fd_.get(); }
     /// What the file holds now.
     std::string content() const;
+    void resize(uint64_t size) const;
 
 private:
     std::string path_;

@@ -78,6 +78,7 @@ TEST_CASE("boot: everything is in its place for the 64-bit entry") {
     CHECK(guest_bytes(memory, kRsdp, 8) == "RSD PTR ");
     CHECK(guest_load<le64>(memory, kPml4) == 0xa003);
     CHECK(guest_load<le32>(memory, kPvhStartInfo) == 0);
+    CHECK(guest_bytes(memory, kResetVector, 4) == "\xb0\xfe\xe6\x64");
 }
 
 TEST_CASE("boot: everything is in its place for the PVH entry") {
@@ -149,8 +150,8 @@ TEST_CASE("boot: spoiled images are loaded or refused, and nothing else happens"
     const std::string images[] = {elf.bytes(), BzImage().bytes()};
     const auto any = [&](uint64_t below) { return std::uniform_int_distribution<uint64_t>(0, below - 1)(random); };
     // Numbers at which arithmetic goes wrong.
-    constexpr uint64_t kEdges[] = {0, 1, 0xfff, 0x1000, 0xfffff, 0x100000, 0x7fffffff, 0x80000000, 0xc0000000, UINT32_MAX,
-                                   1ull << 32, INT64_MAX, 1ull << 63, UINT64_MAX - 0xfff, UINT64_MAX};
+    constexpr uint64_t kEdges[] = {0, 1, 0xfff, 0x1000, 0xfffff, 0x100000, 0x7fffffff, 0x80000000, 0xc0000000,
+                                   UINT32_MAX, 1ull << 32, INT64_MAX, 1ull << 63, UINT64_MAX - 0xfff, UINT64_MAX};
     unsigned loaded = 0;
     for (unsigned round = 0; round < 2000; ++round) {
         std::string image = images[round % 2];

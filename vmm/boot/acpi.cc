@@ -38,7 +38,9 @@ struct GenericAddress {  // section 5.2.3.2
 };
 static_assert(sizeof(GenericAddress) == 12);
 
-GenericAddress byte_port(uint16_t port) { return {.space = 1, .bit_width = 8, .bit_offset = 0, .access_size = 1, .address = port}; }
+GenericAddress byte_port(uint16_t port) {
+    return {.space = 1, .bit_width = 8, .bit_offset = 0, .access_size = 1, .address = port};
+}
 
 struct Fadt {  // section 5.2.9, table 5.9; what a hardware-reduced platform leaves zero is not named
     TableHeader header;

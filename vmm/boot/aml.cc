@@ -14,7 +14,7 @@ Code little_endian(uint64_t value, unsigned size) {
     return bytes;
 }
 
-/// Section 20.2.4: the length counts its own bytes. One byte holds 6 bits; else the first has 4 bits and how many follow.
+/// Section 20.2.4: the length counts its own bytes. One byte holds 6 bits; else the first has 4, and how many follow.
 Code package_length(size_t body) {
     if (body + 1 < 1 << 6) return little_endian(body + 1, 1);
     unsigned more = 1;

@@ -6,6 +6,7 @@
 #include "vmm/boot/mptable.h"
 #include "vmm/boot/place.h"
 #include "vmm/boot/pvh.h"
+#include "vmm/boot/reset_vector.h"
 #include "vmm/boot/zero_page.h"
 
 namespace wisp::boot {
@@ -42,15 +43,17 @@ Result<EntryPoint> set_up_boot(const GuestMemory& memory, const BootRequest& req
 
     // 3. The command line: the user's words, and where root and devices are.
     entry.command_line = TRY(make_command_line(request, entry.kernel));
-    TRY(place_bytes(memory, kCommandLine, std::as_bytes(std::span(entry.command_line.c_str(), entry.command_line.size() + 1)),
-                    "kernel command line"));
+    const auto line = std::span(entry.command_line.c_str(), entry.command_line.size() + 1);  // with its NUL
+    TRY(place_bytes(memory, kCommandLine, std::as_bytes(line), "kernel command line"));
 
-    // 4. The machine's description, twice: kernels without ACPI read the MP table, the others ACPI.
+    // 4. The machine's description, twice: kernels without ACPI read the MP table, the others ACPI. And all
+    //    of a firmware that there is: a way to reset.
     TRY(write_mp_table(memory, request.vcpu_count));
     TRY(write_acpi_tables(memory, {.vcpu_count = request.vcpu_count,
                                    .serial = request.serial,
                                    .keyboard = request.keyboard,
                                    .virtio_devices = request.virtio_devices}));
+    TRY(write_reset_vector(memory));
 
     // 5. What the kernel is handed: the zero page, or the PVH start info. Both point to the above.
     if (entry.kernel.protocol == BootProtocol::kPvh)

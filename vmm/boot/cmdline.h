@@ -45,7 +45,7 @@ public:
     Result<void> add(std::string_view words);
     /// root=/dev/vda or root=PARTUUID=…, then ro or rw.
     Result<void> add_root(const RootDrive& root);
-    /// virtio_mmio.device=4K@0x…:gsi, for kernels without ACPI (kernel Documentation/admin-guide/kernel-parameters.rst).
+    /// virtio_mmio.device=4K@0x…:gsi, for kernels without ACPI (kernel admin-guide/kernel-parameters.rst).
     Result<void> add_virtio_mmio(const VirtioMmioDevice& device);
 
     /// The whole line, without the NUL.

@@ -19,6 +19,7 @@ struct LoadedInitrd {
 
 /// Reads the initrd that `fd` is open on as high as it fits below the MMIO hole and the kernel's initrd_addr_max, at a
 /// page boundary and clear of the kernel. `path` is for messages. An empty file is an error.
-Result<LoadedInitrd> load_initrd(const GuestMemory& memory, int fd, const std::string& path, const LoadedKernel& kernel);
+Result<LoadedInitrd> load_initrd(const GuestMemory& memory, int fd, const std::string& path,
+                                 const LoadedKernel& kernel);
 
 }  // namespace wisp::boot

@@ -21,7 +21,7 @@ namespace wisp::boot {
 /// How the bytes of a kernel image get into guest memory.
 enum class KernelMapping {
     kMap,   ///< whole pages are mapped privately from the file: no copy, and its clean pages are shared by all VMs.
-            ///< The file must keep its content and length as long as they are mapped: see KernelLease, unshare_kernel().
+            ///< The file must keep its content and length while they are mapped: see KernelLease, unshare_kernel().
     kCopy,  ///< everything is read
 };
 

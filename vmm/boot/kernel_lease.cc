@@ -6,7 +6,8 @@
 namespace wisp::boot {
 
 Result<KernelLease> KernelLease::take(int fd, int signal_number, pid_t thread, const std::string& path) {
-    // The owner first: a lease taken without one makes the process the owner, and any of its threads may get the signal.
+    // The owner first: a lease taken without one makes the process the owner, and any of its threads may get the
+    // signal.
     const f_owner_ex owner{F_OWNER_TID, thread};
     if (fcntl(fd, F_SETSIG, signal_number) < 0 || fcntl(fd, F_SETOWN_EX, &owner) < 0 ||
         fcntl(fd, F_SETLEASE, F_RDLCK) < 0)

@@ -6,8 +6,9 @@
 //   0x0000_0500  GDT, IDT                       0x0002_0000  command line
 //   0x0000_6000  PVH start info                 0x0009_fc00  end of low RAM: MP table, then ACPI tables
 //   0x0000_7000  zero page, or PVH memory map   0x000e_0000  RSDP
-//   0x0000_8ff0  boot stack (grows down)        0x0010_0000  RAM again: the kernel, and the initrd at the top
-//   0x0000_9000  PML4, PDPT, PD                 0xc000_0000  MMIO hole up to 4 GiB, then the rest of RAM
+//   0x0000_8ff0  boot stack (grows down)        0x000f_fff0  reset vector
+//   0x0000_9000  PML4, PDPT, PD                 0x0010_0000  RAM again: the kernel, and the initrd at the top
+//                                               0xc000_0000  MMIO hole up to 4 GiB, then the rest of RAM
 #pragma once
 
 #include <cstdint>
@@ -31,10 +32,11 @@ inline constexpr GuestAddress kCommandLine{0x20000};
 
 /// The system area: memory that the guest's map calls reserved. Firmware tables lie in it.
 inline constexpr GuestAddress kSystemArea{0x9fc00};
-inline constexpr GuestAddress kMpTable{0x9fc00};  // in the last KiB below 640 KiB, where guests look (MP spec 1.4, section 4)
+inline constexpr GuestAddress kMpTable{0x9fc00};  // guests look in the last KiB below 640 (MP spec 1.4, section 4)
 inline constexpr GuestAddress kMpTableEnd{0xa0000};
 inline constexpr GuestAddress kAcpiTables{0xa0000};
 inline constexpr GuestAddress kRsdp{0xe0000};  // where guests that are not told of it look (ACPI 6.5, section 5.2.5.1)
+inline constexpr GuestAddress kResetVector{0xffff0};  // where a PC's firmware is entered
 inline constexpr GuestAddress kHighRam{0x100000};
 
 /// What the boot page tables map, each address to itself.

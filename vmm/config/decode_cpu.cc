@@ -30,19 +30,22 @@ Result<void> read_hex_or_binary(const Value& value, uint32_t& out) {
     return fault_after(value, "Failed to parse string [" + text + "] as a number for CPU template - ParseIntError { kind: " + reason + " }");
 }
 
-/// Bits from the left, the last one being bit 0; `_` only groups. Bits that are not mentioned stay as they are.
+/// The last character is bit 0; `_` only groups. Bits that are not mentioned stay as they are.
 Result<RegisterModifier> read_bitmap(const Value& value, unsigned bits) {
     const std::string text = TRY(read_text(value, "a string"));
     const std::string context = "Failed to parse string [" + text + "] as a bitmap - ";
+    const std::string_view pattern = std::string_view(text).substr(text.starts_with("0b") ? 2 : 0);
     RegisterModifier modifier;
-    unsigned count = 0;
-    for (const char c : std::string_view(text).substr(text.starts_with("0b") ? 2 : 0)) {
+    unsigned bit = 0;
+    for (size_t i = pattern.size(); i-- > 0;) {
+        const char c = pattern[i];
         if (c == '_') continue;
         if (c != '0' && c != '1' && c != 'x')
             return fault_after(value, context + format("unknown character: %u", static_cast<unsigned char>(c)));
-        if (++count > bits) return fault_after(value, context + "string is too long");
-        modifier.filter = modifier.filter << 1 | (c != 'x');
-        modifier.value = modifier.value << 1 | (c == '1');
+        if (bit == bits) return fault_after(value, context + "string is too long");
+        modifier.filter |= static_cast<uint64_t>(c != 'x') << bit;
+        modifier.value |= static_cast<uint64_t>(c == '1') << bit;
+        ++bit;
     }
     return modifier;
 }

@@ -51,9 +51,12 @@ public:
     void fault(const JsonFault& fault);
 
     Value take_root() { return std::move(root_); }
-    size_t token_start() const { return locator_.skip(last_end_); }
 
 private:
+    JsonLocator::In surroundings() const {
+        if (open_.empty()) return JsonLocator::In::kNothing;
+        return open_.back().container.is(Kind::kArray) ? JsonLocator::In::kArray : JsonLocator::In::kObject;
+    }
     Value scalar(Kind kind);
     bool finish(Value value);
     bool open(Kind kind);
@@ -77,14 +80,14 @@ private:
 Value TreeBuilder::scalar(Kind kind) {
     Value value;
     value.kind = kind;
-    value.begin = locator_.at(token_start());
+    value.begin = locator_.at(locator_.skip(last_end_));
     return value;
 }
 
 bool TreeBuilder::finish(Value value) {
     last_end_ = stream_.Tell();
     value.end = locator_.at(last_end_);
-    value.after = locator_.after(last_end_);
+    value.after = locator_.after(last_end_, surroundings());
     if (open_.empty()) {
         root_ = std::move(value);
         return true;
@@ -118,7 +121,7 @@ bool TreeBuilder::Key(const char* text, unsigned length, bool) {
     if (!valid_utf8({text, length})) return stop("invalid unicode code point", last_end_);
     Member& key = open_.back().key;
     key.name.assign(text, length);
-    key.after = locator_.after(last_end_);
+    key.after = locator_.after(last_end_, JsonLocator::In::kObject);
     key.present = true;
     return true;
 }
@@ -190,7 +193,7 @@ Document parse_json(std::string_view text) {
     Document document;
     if (result.IsError()) {
         if (result.Code() != rapidjson::kParseErrorTermination)
-            builder.fault(explain_json_fault(text, result, builder.token_start()));
+            builder.fault(explain_json_fault(text, result));
         document.root = builder.take_root();
         return document;
     }

@@ -26,15 +26,33 @@ char before(std::string_view text, size_t offset) {
     return offset > 0 ? text[offset - 1] : '\0';
 }
 
-JsonFault value_fault(std::string_view text, size_t offset, size_t token_start) {
-    const bool end = offset == text.size();
-    const char previous = before(text, token_start);
-    if (token_start == text.size()) return {previous == '[' ? "EOF while parsing a list" : "EOF while parsing a value", offset};
-    if (text[token_start] == ']' && previous == ',') return {"trailing comma", offset + 1};
-    if (end) return {"EOF while parsing a value", offset};
-    if (strchr("ntf", text[token_start])) return {"expected ident", offset + 1};
-    if (text[token_start] == '-') return {"invalid number", offset + 1};
-    return {"expected value", offset + 1};
+JsonFault value_fault(std::string_view text, size_t offset) {
+    const char last = offset > 0 ? text[offset - 1] : '\0';
+    if (last >= 'a' && last <= 'z') return {offset == text.size() ? "EOF while parsing a value" : "expected ident", past(text, offset)};
+    if (last == '-') return {offset == text.size() ? "EOF while parsing a value" : "invalid number", past(text, offset)};
+    const char previous = before(text, offset);
+    if (offset == text.size()) return {previous == '[' ? "EOF while parsing a list" : "EOF while parsing a value", offset};
+    return {text[offset] == ']' && previous == ',' ? "trailing comma" : "expected value", offset + 1};
+}
+
+/// Past a number that starts at `offset`.
+size_t skip_number(std::string_view text, size_t offset) {
+    const auto digits = [&] {
+        while (offset < text.size() && text[offset] >= '0' && text[offset] <= '9') ++offset;
+    };
+    const auto take = [&](const char* one_of) {
+        const bool found = offset < text.size() && text[offset] != '\0' && strchr(one_of, text[offset]);
+        offset += found;
+        return found;
+    };
+    take("-");
+    digits();
+    if (take(".")) digits();
+    if (take("eE")) {
+        take("+-");
+        digits();
+    }
+    return offset;
 }
 
 JsonFault name_fault(std::string_view text, size_t offset) {
@@ -51,7 +69,7 @@ JsonFault escape_fault(std::string_view text, size_t offset) {
     const auto hex = [&](size_t start) {
         return std::all_of(text.begin() + start, text.begin() + start + 4, [](char c) { return isxdigit(static_cast<unsigned char>(c)); });
     };
-    if (text[offset] != '\\') return {"control character (\\u0000-\\u001F) found while parsing a string", offset + 1};
+    if (text[offset] != '\\') return {"control character (\\u0000-\\u001F) found while parsing a string", offset};
     if (end(offset + 1)) return eof;
     if (text[offset + 1] != 'u') return {"invalid escape", offset + 2};
     if (end(offset + 5)) return eof;
@@ -81,10 +99,12 @@ Position JsonLocator::at(size_t offset) const {
     return {line_, static_cast<uint32_t>(end - line_start_)};
 }
 
-Position JsonLocator::after(size_t offset) const {
+Position JsonLocator::after(size_t offset, In in) const {
     const size_t next = skip_blanks(offset);
-    const bool closes = next < text_.size() && (text_[next] == '}' || text_[next] == ']');
-    return at(next + closes);
+    if (next == text_.size() || in == In::kNothing) return at(next);
+    if (in == In::kObject) return at(next + (text_[next] == '}'));
+    if (text_[next] == ',') return at(skip_blanks(next + 1));
+    return at(next + (text_[next] == ']'));
 }
 
 size_t JsonLocator::skip_blanks(size_t offset) const {
@@ -99,14 +119,14 @@ size_t JsonLocator::skip(size_t offset) const {
 
 bool JsonLocator::digit(size_t offset) const { return offset < text_.size() && text_[offset] >= '0' && text_[offset] <= '9'; }
 
-JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult& result, size_t token_start) {
+JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult& result) {
     const size_t offset = std::min(result.Offset(), text.size());
     const bool end = offset == text.size();
     switch (result.Code()) {
         case rapidjson::kParseErrorDocumentEmpty:
             if (end) return {"EOF while parsing a value", offset};
             return {"expected value", offset + 1};
-        case rapidjson::kParseErrorValueInvalid: return value_fault(text, offset, token_start);
+        case rapidjson::kParseErrorValueInvalid: return value_fault(text, offset);
         case rapidjson::kParseErrorObjectMissName: return name_fault(text, offset);
         case rapidjson::kParseErrorObjectMissColon:
             return {end ? "EOF while parsing an object" : "expected `:`", past(text, offset)};
@@ -123,6 +143,7 @@ JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult
         case rapidjson::kParseErrorNumberMissFraction:
         case rapidjson::kParseErrorNumberMissExponent:
             return {end ? "EOF while parsing a value" : "invalid number", past(text, offset)};
+        case rapidjson::kParseErrorNumberTooBig: return {"number out of range", skip_number(text, offset)};
         default: return {"invalid JSON", past(text, offset)};
     }
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "vmm/config/value.h"
@@ -28,8 +29,11 @@ public:
     /// Offsets of one locator should grow from call to call: it counts lines from where it last was.
     Position at(size_t offset) const;
 
+    /// What a value or key stands in.
+    enum class In : uint8_t { kNothing, kObject, kArray };
+
     /// As Value::after.
-    Position after(size_t offset) const;
+    Position after(size_t offset, In in) const;
 
     size_t skip_blanks(size_t offset) const;
 
@@ -44,7 +48,7 @@ private:
     mutable uint32_t line_ = 1;
 };
 
-JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult& result, size_t token_start);
+JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult& result);
 
 bool valid_utf8(std::string_view text);
 

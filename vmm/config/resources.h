@@ -21,15 +21,15 @@ namespace wisp::config {
 /// Tokens that refill at size / refill_time. A bucket with size 0 or refill_time 0 limits nothing.
 struct TokenBucket {
     uint64_t size = 0;                       ///< bytes or operations
-    std::optional<uint64_t> one_time_burst;  ///< spent first, never refilled
+    std::optional<uint64_t> one_time_burst = {};  ///< spent first, never refilled
     uint64_t refill_time = 0;                ///< ms for a full refill
 
     bool limits() const { return size != 0 && refill_time != 0; }
 };
 
 struct RateLimiter {
-    std::optional<TokenBucket> bandwidth;  ///< bytes
-    std::optional<TokenBucket> ops;        ///< requests or frames
+    std::optional<TokenBucket> bandwidth = {};  ///< bytes
+    std::optional<TokenBucket> ops = {};        ///< requests or frames
 };
 
 enum class HugePages : uint8_t { kNone, kTransparent, k2M };
@@ -41,19 +41,19 @@ struct MachineConfig {
     uint8_t vcpu_count = 1;      ///< 1 to 32
     uint64_t mem_size_mib = 128;
     bool smt = false;
-    std::optional<CpuTemplateName> cpu_template;
+    std::optional<CpuTemplateName> cpu_template = {};
     bool track_dirty_pages = false;
     HugePages huge_pages = HugePages::kNone;
 };
 
 /// PATCH /machine-config: only what is set changes.
 struct MachineConfigPatch {
-    std::optional<uint8_t> vcpu_count;
-    std::optional<uint64_t> mem_size_mib;
-    std::optional<bool> smt;
-    std::optional<CpuTemplateName> cpu_template;
-    std::optional<bool> track_dirty_pages;
-    std::optional<HugePages> huge_pages;
+    std::optional<uint8_t> vcpu_count = {};
+    std::optional<uint64_t> mem_size_mib = {};
+    std::optional<bool> smt = {};
+    std::optional<CpuTemplateName> cpu_template = {};
+    std::optional<bool> track_dirty_pages = {};
+    std::optional<HugePages> huge_pages = {};
 
     bool empty() const {
         return !vcpu_count && !mem_size_mib && !smt && !cpu_template && !track_dirty_pages && !huge_pages;
@@ -65,9 +65,9 @@ struct MachineConfigPatch {
 enum class KernelLoading : uint8_t { kAuto, kMap, kCopy };
 
 struct BootSource {
-    std::string kernel_image_path;
-    std::optional<std::string> initrd_path;
-    std::optional<std::string> boot_args;
+    std::string kernel_image_path = {};
+    std::optional<std::string> initrd_path = {};
+    std::optional<std::string> boot_args = {};
     KernelLoading kernel_loading = KernelLoading::kAuto;  ///< [Wisp]
 };
 
@@ -78,23 +78,23 @@ enum class CacheType : uint8_t { kUnsafe, kWriteback };
 enum class IoEngine : uint8_t { kAsync, kSync };
 
 struct Drive {
-    std::string drive_id;
-    std::string path_on_host;  ///< required
+    std::string drive_id = {};
+    std::string path_on_host = {};  ///< required
     bool is_root_device = false;
     bool is_read_only = false;
-    std::optional<std::string> partuuid;  ///< of the root partition; used only with is_root_device
+    std::optional<std::string> partuuid = {};  ///< of the root partition; used only with is_root_device
     CacheType cache_type = CacheType::kUnsafe;
     IoEngine io_engine = IoEngine::kAsync;
-    std::optional<std::string> socket;  ///< of a vhost-user back end; refused, see VmConfig::put_drive()
+    std::optional<std::string> socket = {};  ///< of a vhost-user back end; refused, see VmConfig::put_drive()
     bool direct = false;  ///< [Wisp] O_DIRECT: bypass the host's page cache
-    std::optional<RateLimiter> rate_limiter;
+    std::optional<RateLimiter> rate_limiter = {};
 };
 
 /// PATCH /drives/{id}.
 struct DrivePatch {
-    std::string drive_id;
-    std::optional<std::string> path_on_host;
-    std::optional<RateLimiter> rate_limiter;
+    std::string drive_id = {};
+    std::optional<std::string> path_on_host = {};
+    std::optional<RateLimiter> rate_limiter = {};
 };
 
 using MacAddress = std::array<uint8_t, 6>;
@@ -103,46 +103,46 @@ using MacAddress = std::array<uint8_t, 6>;
 std::string to_string(const MacAddress& mac);
 
 struct NetworkInterface {
-    std::string iface_id;
-    std::string host_dev_name;  ///< the tap
-    std::optional<MacAddress> guest_mac;
-    std::optional<uint16_t> mtu;  ///< 68 to 65535; offered to the guest only if set
-    std::optional<RateLimiter> rx_rate_limiter;
-    std::optional<RateLimiter> tx_rate_limiter;
+    std::string iface_id = {};
+    std::string host_dev_name = {};  ///< the tap
+    std::optional<MacAddress> guest_mac = {};
+    std::optional<uint16_t> mtu = {};  ///< 68 to 65535; offered to the guest only if set
+    std::optional<RateLimiter> rx_rate_limiter = {};
+    std::optional<RateLimiter> tx_rate_limiter = {};
 };
 
 /// PATCH /network-interfaces/{id}.
 struct NetworkInterfacePatch {
-    std::string iface_id;
-    std::optional<RateLimiter> rx_rate_limiter;
-    std::optional<RateLimiter> tx_rate_limiter;
+    std::string iface_id = {};
+    std::optional<RateLimiter> rx_rate_limiter = {};
+    std::optional<RateLimiter> tx_rate_limiter = {};
 };
 
 struct Vsock {
     uint32_t guest_cid = 0;  ///< ≥ 3
-    std::string uds_path;
-    std::optional<std::string> vsock_id;  ///< deprecated, kept to be shown
+    std::string uds_path = {};
+    std::optional<std::string> vsock_id = {};  ///< deprecated, kept to be shown
 };
 
 enum class LogLevel : uint8_t { kOff, kError, kWarning, kInfo, kDebug, kTrace };
 
 struct Logger {
-    std::optional<std::string> log_path;
-    std::optional<LogLevel> level;
-    std::optional<bool> show_level;
-    std::optional<bool> show_log_origin;
-    std::optional<std::string> module;
+    std::optional<std::string> log_path = {};
+    std::optional<LogLevel> level = {};
+    std::optional<bool> show_level = {};
+    std::optional<bool> show_log_origin = {};
+    std::optional<std::string> module = {};
 };
 
 struct Metrics {
-    std::string metrics_path;
+    std::string metrics_path = {};
     bool emit_id = false;
-    std::vector<std::pair<std::string, std::string>> properties;
+    std::vector<std::pair<std::string, std::string>> properties = {};
 };
 
 struct Serial {
-    std::optional<std::string> serial_out_path;
-    std::optional<TokenBucket> rate_limiter;
+    std::optional<std::string> serial_out_path = {};
+    std::optional<TokenBucket> rate_limiter = {};
 };
 
 /// The level of a name (case does not matter), or nothing.
@@ -156,9 +156,9 @@ using Ipv4Address = std::array<uint8_t, 4>;
 std::string to_string(const Ipv4Address& address);
 
 struct MmdsConfig {
-    std::vector<std::string> network_interfaces;  ///< ids of the interfaces that reach the data store
+    std::vector<std::string> network_interfaces = {};  ///< ids of the interfaces that reach the data store
     MmdsVersion version = MmdsVersion::kV1;
-    std::optional<Ipv4Address> ipv4_address;  ///< link-local; 169.254.169.254 if not set
+    std::optional<Ipv4Address> ipv4_address = {};  ///< link-local; 169.254.169.254 if not set
     bool imds_compat = false;
 };
 
@@ -176,7 +176,7 @@ struct CpuidLeafModifier {
     uint32_t leaf = 0;
     uint32_t subleaf = 0;
     uint32_t flags = 0;  ///< KVM_CPUID_FLAG_*
-    std::vector<std::pair<CpuidRegister, RegisterModifier>> modifiers;
+    std::vector<std::pair<CpuidRegister, RegisterModifier>> modifiers = {};
 };
 
 struct MsrModifier {
@@ -191,9 +191,9 @@ struct KvmCapability {
 
 /// PUT /cpu-config: a custom CPU template.
 struct CpuConfig {
-    std::vector<KvmCapability> kvm_capabilities;
-    std::vector<CpuidLeafModifier> cpuid_modifiers;
-    std::vector<MsrModifier> msr_modifiers;
+    std::vector<KvmCapability> kvm_capabilities = {};
+    std::vector<CpuidLeafModifier> cpuid_modifiers = {};
+    std::vector<MsrModifier> msr_modifiers = {};
 };
 
 enum class SnapshotType : uint8_t { kDiff, kFull };
@@ -201,24 +201,24 @@ enum class SnapshotType : uint8_t { kDiff, kFull };
 /// PUT /snapshot/create.
 struct SnapshotCreate {
     SnapshotType snapshot_type = SnapshotType::kFull;
-    std::string snapshot_path;
-    std::string mem_file_path;
+    std::string snapshot_path = {};
+    std::string mem_file_path = {};
 };
 
 enum class MemoryBackendType : uint8_t { kFile, kUffd };
 
 struct MemoryBackend {
     MemoryBackendType backend_type = MemoryBackendType::kFile;
-    std::string backend_path;  ///< of the memory file, or of the page fault handler's socket
+    std::string backend_path = {};  ///< of the memory file, or of the page fault handler's socket
 };
 
 struct NetworkOverride {
-    std::string iface_id;
-    std::string host_dev_name;
+    std::string iface_id = {};
+    std::string host_dev_name = {};
 };
 
 struct VsockOverride {
-    std::string uds_path;
+    std::string uds_path = {};
 };
 
 /// Page size of a restored machine: kSnapshot is what the snapshot had.
@@ -226,14 +226,14 @@ enum class SnapshotHugePages : uint8_t { kSnapshot, kNone, kTransparent, k2M };
 
 /// PUT /snapshot/load. Exactly one of mem_file_path (deprecated) and mem_backend.
 struct SnapshotLoad {
-    std::string snapshot_path;
-    std::optional<std::string> mem_file_path;
-    std::optional<MemoryBackend> mem_backend;
+    std::string snapshot_path = {};
+    std::optional<std::string> mem_file_path = {};
+    std::optional<MemoryBackend> mem_backend = {};
     bool enable_diff_snapshots = false;  ///< deprecated name of track_dirty_pages
     bool track_dirty_pages = false;
     bool resume_vm = false;
-    std::vector<NetworkOverride> network_overrides;
-    std::optional<VsockOverride> vsock_override;
+    std::vector<NetworkOverride> network_overrides = {};
+    std::optional<VsockOverride> vsock_override = {};
     bool clock_realtime = false;
     SnapshotHugePages huge_pages = SnapshotHugePages::kSnapshot;
 };

@@ -7,6 +7,7 @@
 
 #define TOML_EXCEPTIONS 0
 #define TOML_ENABLE_FORMATTERS 0
+#define TOML_FLOAT_CHARCONV 1  // its other way to read numbers is a string stream, which needs locales
 #define TOML_ENABLE_WINDOWS_COMPAT 0
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow"

@@ -52,7 +52,7 @@ struct Value {
     std::vector<Member> members;  ///< of kObject, in the order of the text, duplicates included
     Position begin;               ///< of its first byte
     Position end;                 ///< past its last byte
-    Position after;               ///< past the blanks behind it, and past one closing bracket if that comes next
+    Position after;               ///< past what serde_json looks at behind it: blanks, the closing bracket (or an array's comma)
 
     bool is(Kind other) const { return kind == other; }
     int64_t as_signed() const { return static_cast<int64_t>(number); }

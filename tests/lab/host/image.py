@@ -14,7 +14,7 @@ import tempfile
 from common import BUILD, LAB, LabError
 
 BUSYBOX = "/bin/busybox"
-APPLETS = ("sh", "cat", "chmod", "cp", "echo", "hostname", "ifconfig", "insmod", "ln", "mkdir", "mount", "switch_root")
+APPLETS = ("sh", "cat", "chmod", "cp", "echo", "hostname", "ifconfig", "insmod", "ln", "mkdir", "mount", "readlink", "switch_root")
 # In the order of loading, which modules.dep refines; everything else can be loaded with modprobe once L1 is up.
 MODULES = ("virtio_pci", "virtio_console", "virtiofs", "overlay", "kvm-amd", "tun", "loop", "vhost_vsock")
 PROGRAMS = ("agent", "measure")

@@ -209,13 +209,15 @@ def serve(path, cache, info, log):
         raise LabError("virtiofsd is missing: install qemu-system-common (Debian 12) or virtiofsd (later)")
     with tempfile.TemporaryDirectory() as folder, listen(folder, "s") as listener:
         args = [program, f"--fd={listener.fileno()}", "-f", "-o", f"source={path},cache={cache},sandbox=chroot,log_level=err"]
-        info["pids"].append(spawn(args, [listener.fileno()], info["kept"], log).pid)
+        info["pids"].append(spawn(args, [listener.fileno()], info["kept"], log, as_root=True).pid)
         return connect(folder, "s")
 
 
-def spawn(args, fds, kept, log, cwd="/"):
+def spawn(args, fds, kept, log, cwd="/", as_root=False):
     if not kept:  # dies with us, however we end
         args = ["setpriv", "--pdeathsig", "KILL", "--", *args]
+    if as_root and os.geteuid():
+        args = ["unshare", "--user", "--map-root-user", "--", *args]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def more_files():

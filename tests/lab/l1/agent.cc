@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -74,6 +75,8 @@ void stage_file(const std::string& from) {
     if (unshare(CLONE_NEWNS) < 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) die("mount namespace");
     if (mount("stage", "/stage", "tmpfs", 0, "mode=0755") < 0) die("cannot mount /stage");
     for (const auto& file : request.stage) stage_file(file);
+    const rlimit files{.rlim_cur = 1024, .rlim_max = 524288};  // as under systemd; the kernel's own 4,096 is few
+    if (setrlimit(RLIMIT_NOFILE, &files) < 0) die("setrlimit");
     if (chdir(request.cwd.c_str()) < 0) die("cannot enter " + request.cwd + " in L1 (only the project and the root file system are there)");
 
     std::vector<char*> argv, env;

@@ -2,9 +2,10 @@
 // measure [--until TEXT [--fifo PATH]] [--repeat N] -- COMMAND...: what a command costs, in L1's time, which with --icount is
 // a number of instructions: those of the host kernel, the VMM and its guest added up.
 //
-// Prints a line "ns=… cpu_ns=… exit=…" for each repetition: from just before the fork to the command's end, or to the moment TEXT
-// is seen in its output (then the command is killed, and exit=-1); cpu_ns is what it was on a CPU, guest time included. With
-// --fifo, TEXT is awaited in a FIFO made at PATH instead, which serves as the command's log file. The command's output is
+// Prints a line "ns=… cpu_ns=… host_irqs=… exit=…" for each repetition: from just before the fork to the command's end, or to the
+// moment TEXT is seen in its output (then the command is killed, and exit=-1); cpu_ns is what it was on a CPU, guest time included.
+// host_irqs is how often the host answered L1 meanwhile: it must be 0, or L1 waited for something that is not an instruction
+// (a file that is not staged, as a rule). With --fifo, TEXT is awaited in a FIFO made at PATH instead, which serves as the command's log file. The command's output is
 // kept back until the measurement is over, for to pass it on takes the host's help; then it goes to standard error.
 // Exit code: 0, or the command's own if that is not 0, or 125 if the command ended without TEXT.
 #include <fcntl.h>
@@ -38,6 +39,7 @@ struct Options {
 
 struct Result {
     int64_t ns = 0, cpu_ns = 0;
+    long host_irqs = 0;
     int exit_code = 0;
 };
 
@@ -68,6 +70,25 @@ Options parse(int argc, char** argv) {
     options.command = argv + optind;
     if (!*options.command || options.repeat < 1 || (!options.fifo.empty() && options.until.empty())) usage();
     return options;
+}
+
+// Interrupts from L1's own virtio devices so far: host files and the lab's ports. -1 if that cannot be told.
+long host_irqs() {
+    FILE* file = fopen("/proc/interrupts", "re");
+    if (!file) return -1;
+    long sum = 0;
+    char line[1024];
+    while (fgets(line, sizeof line, file)) {
+        if (!strstr(line, "virtio")) continue;
+        char* at = strchr(line, ':');
+        for (char* end = at; at; at = end) {
+            const long n = strtol(at + 1, &end, 10);
+            if (end == at + 1) break;
+            sum += n;
+        }
+    }
+    fclose(file);
+    return sum;
 }
 
 int64_t now_ns() {
@@ -143,8 +164,10 @@ Result measure(const Options& options) {
     }
     const WithoutSpinner quiet;
     wait_for_phase();
-
     Result result;
+    result.host_irqs = -host_irqs();
+    wait_for_phase();
+
     const int64_t start = now_ns();
     const pid_t pid = fork();
     if (pid < 0) die("fork");
@@ -167,6 +190,7 @@ Result measure(const Options& options) {
     while (wait4(pid, &status, 0, &usage) < 0 && errno == EINTR) {
     }
     if (options.until.empty()) result.ns = now_ns() - start;
+    result.host_irqs += host_irqs();
     result.cpu_ns = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * kNsPerS + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
     result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     if (!options.until.empty()) result.exit_code = seen ? -1 : kExitLab;
@@ -185,7 +209,7 @@ int main(int argc, char** argv) {
     int worst = 0;
     for (long i = 0; i < options.repeat; i++) {
         const Result r = measure(options);
-        printf("ns=%lld cpu_ns=%lld exit=%d\n", static_cast<long long>(r.ns), static_cast<long long>(r.cpu_ns), r.exit_code);
+        printf("ns=%lld cpu_ns=%lld host_irqs=%ld exit=%d\n", static_cast<long long>(r.ns), static_cast<long long>(r.cpu_ns), r.host_irqs, r.exit_code);
         fflush(stdout);
         if (r.exit_code == kExitLab && !options.until.empty())
             fprintf(stderr, "measure: %s ended without \"%s\"\n", *options.command, options.until.c_str());

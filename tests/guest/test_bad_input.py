@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator can get wrong: one clear line that names the object and the reason, and the documented exit code."""
+import json
+import os
+import re
+import struct
+import subprocess
+
+import pytest
+import wisp
+
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+def refused(tmp_path, config, *said, code=wisp.EXIT_BAD_CONFIGURATION, **options):
+    before = sorted(os.listdir(tmp_path))
+    result = wisp.run(tmp_path, config, **options)
+    assert result.code == code, result
+    lines = result.errors.strip().splitlines()
+    assert len(lines) == 1, f"not one clear line: {result}"
+    for words in said:
+        assert re.search(words, lines[0]), f"{words!r} is not in {lines[0]!r}"
+    assert sorted(set(os.listdir(tmp_path)) - {"machine.json"}) == sorted(set(before) - {"machine.json"})
+    return lines[0]
+
+
+def with_kernel(tmp_path, content, name="kernel"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return wisp.machine(path)
+
+
+# ---- kernel images
+
+
+def test_missing_kernel(tmp_path):
+    refused(tmp_path, wisp.machine("/nonexistent/vmlinux"), "/nonexistent/vmlinux", "No such file")
+
+
+def test_kernel_is_a_directory(tmp_path):
+    refused(tmp_path, wisp.machine(tmp_path), re.escape(str(tmp_path)))
+
+
+def test_empty_kernel(tmp_path):
+    refused(tmp_path, with_kernel(tmp_path, b""), "kernel")
+
+
+def test_kernel_that_is_no_kernel(tmp_path):
+    refused(tmp_path, with_kernel(tmp_path, b"#!/bin/sh\n" * 1000), "kernel")
+
+
+@pytest.mark.parametrize("size", [4, 16, 63, 64, 100, 0x1000, 0x1001])
+def test_kernel_cut_short(tmp_path, size):
+    refused(tmp_path, with_kernel(tmp_path, open(wisp.guest("big"), "rb").read()[:size]), "kernel")
+
+
+def patched(offset, layout, value):
+    image = bytearray(open(wisp.guest("reset"), "rb").read())
+    struct.pack_into(layout, image, offset, value)
+    return bytes(image)
+
+
+@pytest.mark.parametrize("image", [
+    patched(4, "B", 1),            # 32-bit class
+    patched(5, "B", 2),            # big-endian
+    patched(18, "<H", 183),        # another architecture
+    patched(16, "<H", 1),          # a relocatable object
+    patched(56, "<H", 0),          # no program headers
+    patched(56, "<H", 0xffff),     # too many
+    patched(64 + 24, "<Q", 1 << 40),           # loaded beyond memory
+    patched(64 + 24, "<Q", (1 << 64) - 4096),  # wraps
+    patched(64 + 40, "<Q", 1 << 40),           # larger than memory
+    patched(64 + 24, "<Q", 0x1000),            # over the boot structures
+    patched(24, "<Q", 0xdead0000),             # entry outside of what is loaded
+], ids=["class", "endianness", "machine", "type", "no-headers", "many-headers", "beyond-memory", "wraps", "huge", "low",
+        "entry"])
+def test_broken_elf(tmp_path, image):
+    refused(tmp_path, with_kernel(tmp_path, image), "kernel")
+
+
+def test_initrd_that_does_not_fit(tmp_path):
+    initrd = tmp_path / "initrd"
+    with open(initrd, "wb") as out:
+        out.truncate(200 << 20)
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), initrd=initrd), "initrd", "128|MiB|fit")
+
+
+def test_missing_initrd(tmp_path):
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), initrd="/nonexistent/initrd"), "/nonexistent/initrd", "No such file")
+
+
+def test_command_line_too_long(tmp_path):
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), boot_args="x" * 3000), "command line|boot_args", "2048|long")
+
+
+def test_command_line_too_long_with_what_is_appended(tmp_path):
+    config = wisp.machine(wisp.guest("reset"), boot_args="x" * 2040, drives=[wisp.drive(wisp.guest("reset"), read_only=True)])
+    refused(tmp_path, config, "command line|boot_args")
+
+
+# ---- machine
+
+
+@pytest.mark.parametrize("mem_mib", [0, 1 << 50, -1, "128", 1.5, None])
+def test_memory_size(tmp_path, mem_mib):
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), mem_mib=mem_mib), "machine.json|mem")
+
+
+def test_odd_memory_size_with_huge_pages(tmp_path):
+    config = wisp.machine(wisp.guest("reset"), mem_mib=129)
+    config["machine-config"]["huge_pages"] = "2M"
+    refused(tmp_path, config, "mem|memory", "2|multiple")
+
+
+def test_more_memory_than_the_host_has(tmp_path):
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), mem_mib=512 * 1024), "mem_size_mib 524288", "the host has")
+
+
+@pytest.mark.parametrize("vcpus", [0, 33, 256, -1, "1"])
+def test_vcpu_count(tmp_path, vcpus):
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), vcpus=vcpus), "machine.json|vCPU|vcpu")
+
+
+# ---- drives
+
+
+def test_missing_disk(tmp_path):
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), drives=[wisp.drive("/nonexistent/disk")]), "rootfs", "/nonexistent/disk",
+            "No such file")
+
+
+def test_disk_is_a_directory(tmp_path):
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), drives=[wisp.drive("/tmp")]), "rootfs", "/tmp")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_disk_without_permission(tmp_path, mode):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    os.chmod(disk, mode)
+    os.chmod(tmp_path, 0o755)
+    for parent in list(tmp_path.parents)[:3]:
+        if str(parent) != "/" and os.stat(parent).st_uid == os.geteuid():
+            os.chmod(parent, os.stat(parent).st_mode | 0o011)
+    config = wisp.machine(wisp.guest("reset"), drives=[wisp.drive(disk)])
+    os.chmod("/dev/kvm", 0o666) if os.path.exists("/dev/kvm") else None
+    try:
+        refused(tmp_path, config, re.escape(str(disk)), "Permission denied", wrapper=AS_NOBODY)
+    finally:
+        os.chmod("/dev/kvm", 0o600) if os.path.exists("/dev/kvm") else None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_no_permission_on_kvm(tmp_path):
+    for parent in list(tmp_path.parents)[:3]:
+        if str(parent) != "/" and os.stat(parent).st_uid == os.geteuid():
+            os.chmod(parent, os.stat(parent).st_mode | 0o011)
+    os.chmod(tmp_path, 0o755)
+    refused(tmp_path, wisp.machine(wisp.guest("reset")), "/dev/kvm", "permission", wrapper=AS_NOBODY)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to hide the device")
+def test_no_kvm(tmp_path):
+    hide = ("unshare", "--mount", "sh", "-c", "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec \"$@\"", "sh")
+    refused(tmp_path, wisp.machine(wisp.guest("reset")), "/dev/kvm does not exist", wrapper=hide)
+
+
+# ---- files
+
+
+@pytest.mark.parametrize("text,said", [
+    ("", "line 1 column 0"),
+    ("{", "line 1 column 1"),
+    ('{"boot-source": {"kernel_image_path": "/k"},}', "line 1 column"),
+    ('{\n "boot-source": {"kernel_image_path": 5}\n}', "line 2 column"),
+    ('{\n "boot-source": {"kernel_image_path": "/k", "kernel": 1}\n}', "unknown field `kernel`.*line 2 column"),
+    ('{"boot-source": {}}', "missing field `kernel_image_path`"),
+    ('{"nonsense": 1}', "unknown field `nonsense`"),
+    ("[" * 100000, "line 1 column"),
+])
+def test_json_faults_say_where(tmp_path, text, said):
+    refused(tmp_path, text or " ", said if text else "line 1 column", "machine.json")
+
+
+@pytest.mark.parametrize("text,said", [
+    ("[boot-source\n", r"line [12]"),
+    ("[boot-source]\nkernel_image_path = 5\n", r"line 2"),
+    ('[boot-source]\nkernel_image_path = "/k"\nkernel = 1\n', r"unknown field `kernel`.*line 3"),
+    ("[nonsense]\n", r"unknown field `nonsense`.*line 1"),
+])
+def test_toml_faults_say_where(tmp_path, text, said):
+    path = tmp_path / "machine.toml"
+    path.write_text(text)
+    result = subprocess.run([wisp.WISP, "--no-api", "--config-file", path], capture_output=True, text=True)
+    assert result.returncode == wisp.EXIT_BAD_CONFIGURATION, result
+    assert re.search(said, result.stderr) and "machine.toml" in result.stderr, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_missing_machine_file():
+    result = subprocess.run([wisp.WISP, "--no-api", "--config-file", "/nonexistent.json"], capture_output=True, text=True)
+    assert result.returncode == wisp.EXIT_BAD_CONFIGURATION
+    assert "/nonexistent.json" in result.stderr and "No such file" in result.stderr
+
+
+@pytest.mark.parametrize("flags", [["--nonsense"], ["--config-file"], ["--no-api"], ["--id", "a b"], ["--level", "Loud"],
+                                   ["--id", "a", "--id", "b"]])
+def test_bad_command_line(flags):
+    result = subprocess.run([wisp.WISP, *flags], capture_output=True, text=True)
+    assert result.returncode == wisp.EXIT_ARGUMENTS, result
+    assert len(result.stderr.strip().splitlines()) >= 1
+
+
+def test_a_closed_standard_input_and_output_are_no_trouble(tmp_path):
+    path = tmp_path / "machine.json"
+    path.write_text(json.dumps(wisp.machine(wisp.guest("reset"))))
+    script = f"exec '{wisp.WISP}' --no-api --config-file '{path}' <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", script]).returncode == wisp.EXIT_OK

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a VM ends, and what the process says and returns then."""
+import os
+import signal
+import subprocess
+
+import pytest
+import wisp
+
+
+def test_reset_ends_with_code_0(tmp_path):
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("reset")))
+    assert result.code == wisp.EXIT_OK, result
+    assert "the guest reset the machine" in result.output
+
+
+def test_acpi_power_off_ends_with_code_0(tmp_path):
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("poweroff")))
+    assert result.code == wisp.EXIT_OK, result
+    assert "powered the machine off" in result.output
+
+
+def test_triple_fault_ends_with_code_1_and_says_where(tmp_path):
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("triple_fault")))
+    assert result.code == wisp.EXIT_GENERIC, result
+    assert "vCPU 0 stopped at rip 0x1000" in result.output and "triple fault" in result.output
+
+
+def test_boot_timer_logs_each_write_and_the_exit_status_is_reported(tmp_path):
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("status")), "--boot-timer")
+    assert result.code == wisp.EXIT_OK, result
+    assert result.output.count("Guest-boot-time = ") == 2
+    assert result.guest_status == 42
+
+
+def test_without_the_flag_the_boot_timer_is_silent(tmp_path):
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("status")))
+    assert "Guest-boot-time" not in result.output
+    assert result.code == wisp.EXIT_OK
+
+
+def test_timeline_names_each_step(tmp_path):
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("status")), "--timeline")
+    for step in ("process start", "VM created", "kernel loaded", "first guest instruction", "init"):
+        assert step in result.errors, result
+
+
+def test_unclaimed_addresses_read_as_ones(tmp_path):
+    assert wisp.run(tmp_path, wisp.machine(wisp.guest("unclaimed"))).guest_status == 0
+
+
+def test_a_guest_that_wants_the_pit_gets_it(tmp_path):
+    assert wisp.run(tmp_path, wisp.machine(wisp.guest("pit"))).guest_status == 0
+
+
+def test_the_pit_costs_no_thread_until_it_is_touched(tmp_path):
+    def threads_of(guest):
+        with wisp.Vm(tmp_path, wisp.machine(wisp.guest(guest)), "--boot-timer") as vm:
+            vm.wait_for("Guest-boot-time")
+            return subprocess.run(["ps", "-eo", "comm"], capture_output=True, text=True).stdout.count(f"kvm-pit/{vm.process.pid}")
+
+    assert threads_of("first") == 0
+
+
+def test_serial_port_greets_and_echoes(tmp_path):
+    with wisp.Vm(tmp_path, wisp.machine(wisp.guest("serial")), stdin=subprocess.PIPE) as vm:
+        vm.wait_for("hello from ring 0")
+        vm.send("some words, then the end: q")
+        result = vm.wait()
+    assert result.code == wisp.EXIT_OK, result
+    assert "some words, then the end: q" in result.output
+
+
+def test_input_longer_than_the_fifo_arrives_whole(tmp_path):
+    text = "".join(chr(ord("A") + i % 16) for i in range(3000))
+    with wisp.Vm(tmp_path, wisp.machine(wisp.guest("serial")), stdin=subprocess.PIPE) as vm:
+        vm.wait_for("hello from ring 0")
+        vm.send(text + "q")
+        result = vm.wait()
+    assert text in result.output
+
+
+def test_serial_output_goes_to_a_file(tmp_path):
+    sink = tmp_path / "console"
+    config = wisp.machine(wisp.guest("serial"))
+    config["serial"] = {"serial_out_path": str(sink)}
+    os.mkfifo(sink)
+    with open(sink, "rb", buffering=0, opener=lambda path, _: os.open(path, os.O_RDWR)) as reader, wisp.Vm(tmp_path, config) as vm:
+        seen = b""
+        while b"hello from ring 0\n" not in seen:
+            seen += reader.read(4096)
+        assert "hello from ring 0" not in vm.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_vm_in_order(tmp_path, number):
+    with wisp.Vm(tmp_path, wisp.machine(wisp.guest("first")), "--boot-timer") as vm:
+        vm.wait_for("Guest-boot-time")
+        vm.signal(number)
+        result = vm.wait()
+    assert result.code == -number, result
+    assert "stopped by" in result.output
+
+
+def test_sixteen_vcpus_start(tmp_path):
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("reset"), vcpus=16))
+    assert result.code == wisp.EXIT_OK, result
+
+
+def test_memory_beyond_the_hole(tmp_path):
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("reset"), mem_mib=5 * 1024))
+    assert result.code == wisp.EXIT_OK, result
+
+
+def test_one_kernel_file_serves_many_and_none_changes_it(tmp_path):
+    kernel = wisp.copy_of(wisp.guest("status"), tmp_path)
+    before = open(kernel, "rb").read()
+    for _ in range(3):
+        assert wisp.run(tmp_path, wisp.machine(kernel)).guest_status == 42
+    assert open(kernel, "rb").read() == before
+
+
+@pytest.mark.parametrize("change", ["replaced", "truncated", "rewritten"])
+def test_a_kernel_file_may_change_under_a_running_vm(tmp_path, change):
+    kernel = wisp.copy_of(wisp.guest("big"), tmp_path)
+    with wisp.Vm(tmp_path, wisp.machine(kernel), "--boot-timer", stdin=subprocess.PIPE) as vm:
+        vm.wait_for("Guest-boot-time")
+        if change == "replaced":
+            os.rename(wisp.copy_of(wisp.guest("reset"), tmp_path), kernel)
+        elif change == "truncated":
+            os.truncate(kernel, 0)
+        else:
+            with open(kernel, "r+b") as file:
+                file.write(b"\0" * os.path.getsize(kernel))
+        if change != "replaced":
+            vm.wait_for("this VM has its own copy now")
+        vm.send("q")
+        result = vm.wait()
+    assert result.code == wisp.EXIT_OK, result
+    assert result.guest_status == 0, "the guest found other bytes in its kernel than it was loaded with"

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs `wisp` for a test: a machine file from keyword arguments, its output and exit code back."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("WISP_BUILD") or f"{PROJECT}/build"
+WISP = os.environ.get("WISP") or f"{BUILD}/wisp"
+LIMIT_S = 300  # generous: the slowest host is a software CPU that shares two cores
+
+EXIT_OK, EXIT_GENERIC, EXIT_BAD_CONFIGURATION, EXIT_ARGUMENTS = 0, 1, 152, 153
+
+
+def guest(name):
+    return f"{BUILD}/guests/{name}"
+
+
+def drive(path, *, id="rootfs", root=True, read_only=False, **more):
+    return {"drive_id": id, "path_on_host": str(path), "is_root_device": root, "is_read_only": read_only, **more}
+
+
+def machine(kernel, *, boot_args=None, initrd=None, vcpus=1, mem_mib=128, drives=(), **more):
+    """A machine file as a dictionary; `more` adds top-level keys."""
+    source = {"kernel_image_path": str(kernel)}
+    if boot_args is not None:
+        source["boot_args"] = boot_args
+    if initrd:
+        source["initrd_path"] = str(initrd)
+    return {
+        "boot-source": source,
+        "machine-config": {"vcpu_count": vcpus, "mem_size_mib": mem_mib},
+        "drives": list(drives),
+        **more,
+    }
+
+
+class Result:
+    def __init__(self, code, output, errors):
+        self.code, self.output, self.errors = code, output, errors
+
+    def __repr__(self):
+        return f"exit code {self.code}\n--- output\n{self.output}\n--- errors\n{self.errors}"
+
+    @property
+    def guest_status(self):
+        found = re.findall(r"Guest-exit-status = (\d+)", self.output)
+        return int(found[-1]) if found else None
+
+
+class Vm:
+    """A running `wisp` whose output is collected as it comes."""
+
+    def __init__(self, folder, config, *flags, stdin=subprocess.DEVNULL, wrapper=()):
+        self.file = f"{folder}/machine.json"
+        with open(self.file, "w") as out:
+            out.write(config if isinstance(config, str) else json.dumps(config))
+        self.process = subprocess.Popen([*wrapper, WISP, "--no-api", "--config-file", self.file, *flags],
+                                        stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._chunks = {"out": b"", "err": b""}
+        self._grown = threading.Condition()
+        self._readers = [threading.Thread(target=self._read, args=(name, pipe), daemon=True)
+                         for name, pipe in (("out", self.process.stdout), ("err", self.process.stderr))]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, name, pipe):
+        while data := os.read(pipe.fileno(), 65536):
+            with self._grown:
+                self._chunks[name] += data
+                self._grown.notify_all()
+        with self._grown:
+            self._chunks[name + " ended"] = True
+            self._grown.notify_all()
+
+    @property
+    def output(self):
+        return self._chunks["out"].decode(errors="replace")
+
+    def wait_for(self, pattern, limit_s=LIMIT_S):
+        """Until the output matches; returns the match."""
+        deadline = time.monotonic() + limit_s
+        with self._grown:
+            while not (found := re.search(pattern, self.output)):
+                assert "out ended" not in self._chunks, f"the output ended without {pattern!r}:\n{self.output}"
+                left = deadline - time.monotonic()
+                assert left > 0, f"no {pattern!r} within {limit_s} s:\n{self.output}"
+                self._grown.wait(left)
+        return found
+
+    def send(self, text):
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self, limit_s=LIMIT_S):
+        try:
+            code = self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"wisp did not end within {limit_s} s:\n{self.output}") from None
+        for reader in self._readers:
+            reader.join(limit_s)
+        return Result(code, self.output, self._chunks["err"].decode(errors="replace"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def run(folder, config, *flags, **options):
+    with Vm(folder, config, *flags, **options) as vm:
+        return vm.wait()
+
+
+def copy_of(path, folder):
+    target = f"{folder}/{os.path.basename(path)}"
+    shutil.copyfile(path, target)
+    return target

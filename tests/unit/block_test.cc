@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "virtio/block.h"
+
+#include <fcntl.h>
+#include <linux/virtio_blk.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <numeric>
+
+#include "base/endian.h"
+#include "tests/support/fake_driver.h"
+#include "tests/support/temp_file.h"
+
+using namespace wisp;
+using namespace wisp::virtio;
+using wisp::test::FakeDriver;
+using wisp::test::TempFile;
+using Engine = BlockConfig::IoEngine;
+
+namespace {
+
+constexpr uint64_t kRing = kFeatureVersion1 | kFeatureEventIdx | kFeatureIndirectDesc;
+const Engine kEngines[] = {Engine::kAsync, Engine::kSync};
+
+std::string header(uint32_t type, uint64_t sector = 0) {
+    const virtio_blk_outhdr wire{type, 0, sector};
+    return {reinterpret_cast<const char*>(&wire), sizeof wire};
+}
+
+std::string pattern(size_t size, int seed) {
+    std::string text(size, '\0');
+    std::iota(text.begin(), text.end(), static_cast<char>(seed));
+    return text;
+}
+
+// A drive with a driver on the other side.
+struct Drive final : Interrupt {
+    Drive(const TempFile& file, BlockConfig config, uint16_t queue_size = 64) : driver(memory, queue_size) {
+        config.id = "test";
+        config.path = file.path();
+        auto created = Block::create(*loop, config);
+        REQUIRE(created.has_value());
+        block = *std::move(created);
+        activate();
+    }
+    ~Drive() { reset(); }
+
+    void activate() {
+        queues[0] = *Queue::create(memory, driver.layout(), kRing, 256);
+        REQUIRE(block->activate({memory, kRing | block->features(), queues, *this}).has_value());
+    }
+    void reset() {
+        bool drained = false;
+        block->reset([&] { drained = true; });
+        while (!drained) REQUIRE(loop->turn(-1).has_value());
+    }
+
+    struct Answer {
+        int status = -1;  // -1: no status byte was written
+        uint32_t written = 0;
+        std::string data;
+    };
+    // Sends one request and waits for its answer. `in` bytes are asked for.
+    Answer ask(std::string_view head, std::string_view out = {}, uint32_t in = 0) {
+        driver.recycle();
+        auto chain = driver.chain().readable(head);
+        if (!out.empty()) chain.readable(out);
+        if (in) chain.writable(in);
+        chain.writable(1);
+        const size_t parts = 1 + (out.empty() ? 0 : 1);
+        const uint64_t data = in ? chain.address(parts) : 0;
+        const uint64_t status = chain.address(parts + (in ? 1 : 0));
+        chain.submit();
+        const FakeDriver::Used used = wait();
+        const uint8_t byte = static_cast<uint8_t>(driver.bytes(status, 1)[0]);
+        return {byte == 0xee ? -1 : byte, used.written, in ? driver.bytes(data, in) : ""};
+    }
+    FakeDriver::Used wait() {
+        block->on_kick(0);
+        return next();
+    }
+    FakeDriver::Used next() {
+        const uint64_t give_up_ns = monotonic_ns() + 5'000'000'000;
+        std::optional<FakeDriver::Used> used;
+        while (!(used = driver.used())) {
+            REQUIRE(monotonic_ns() < give_up_ns);
+            REQUIRE(loop->turn(100'000'000).has_value());
+        }
+        return *used;
+    }
+
+    void signal_used() override { ++interrupts; }
+    void change_config(const std::function<void()>& change) override { change(); ++config_changes; }
+    void signal_needs_reset(const char* reason) override { needs_reset = reason; }
+
+    std::unique_ptr<Loop> loop = *Loop::create();
+    GuestMemory memory = test::make_memory();
+    FakeDriver driver;
+    std::array<Queue, 1> queues;
+    std::unique_ptr<Block> block;
+    int interrupts = 0;
+    int config_changes = 0;
+    std::string needs_reset;
+};
+
+std::string why_not(Loop& loop, BlockConfig config) {
+    config.id = "d";
+    auto block = Block::create(loop, std::move(config));
+    return block ? "" : block.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("block: what cannot be a drive is refused with a reason") {
+    auto loop = *Loop::create();
+    CHECK(why_not(*loop, {.path = "/nonexistent/disk"}) == "drive d: cannot use /nonexistent/disk: No such file or directory");
+    CHECK(why_not(*loop, {.path = "/tmp"}) == "drive d: /tmp is neither a regular file nor a block device");
+    CHECK(why_not(*loop, {.path = "/dev/null"}).find("neither") != std::string::npos);
+    const TempFile empty(uint64_t{0}), tiny(511), good(512);
+    CHECK(why_not(*loop, {.path = empty.path()}).find("is empty") != std::string::npos);
+    CHECK(why_not(*loop, {.path = tiny.path()}) != "");
+    CHECK(why_not(*loop, {.path = good.path()}) == "");
+    if (geteuid() != 0) {
+        chmod(good.path().c_str(), 0444);
+        CHECK(why_not(*loop, {.path = good.path()}).find("Permission denied") != std::string::npos);
+        CHECK(why_not(*loop, {.path = good.path(), .read_only = true}) == "");
+    }
+}
+
+TEST_CASE("block: the configuration says how large it is and how a request may look") {
+    const TempFile file(10 * 512 + 100);
+    Drive drive(file, {});
+    virtio_blk_config space{};
+    drive.block->read_config(0, std::as_writable_bytes(std::span(&space, 1)));
+    CHECK(space.capacity == 10);
+    CHECK(space.seg_max == limits::kBlockSegments);
+    std::byte beyond[4] = {std::byte{9}};
+    drive.block->read_config(1000, beyond);
+    CHECK(beyond[0] == std::byte{0});
+    CHECK(drive.block->features() == ((1u << VIRTIO_BLK_F_SEG_MAX) | (1u << VIRTIO_BLK_F_SIZE_MAX)));
+}
+
+TEST_CASE("block: what is written is read, and lies in the file") {
+    for (const Engine engine : kEngines) {
+        const TempFile file(64 * 512);
+        Drive drive(file, {.io_engine = engine});
+        CHECK(drive.block->io_engine() == engine);
+        const std::string data = pattern(1024, 3);
+        auto answer = drive.ask(header(VIRTIO_BLK_T_OUT, 5), data);
+        CHECK(answer.status == VIRTIO_BLK_S_OK);
+        CHECK(answer.written == 1);
+        CHECK(file.content().substr(5 * 512, 1024) == data);
+        answer = drive.ask(header(VIRTIO_BLK_T_IN, 5), {}, 1024);
+        CHECK(answer.status == VIRTIO_BLK_S_OK);
+        CHECK(answer.written == 1025);
+        CHECK(answer.data == data);
+    }
+}
+
+TEST_CASE("block: a request may be cut into segments anyhow") {
+    for (const Engine engine : kEngines) {
+        const TempFile file(pattern(4096, 0));
+        Drive drive(file, {.io_engine = engine});
+        const std::string head = header(VIRTIO_BLK_T_IN, 1);
+        auto chain = drive.driver.chain();
+        for (const char c : head) chain.readable(std::string_view(&c, 1));
+        chain.writable(100).writable(1).writable(923 + 1);  // the status byte is the last of the last
+        chain.submit();
+        const auto used = drive.wait();
+        CHECK(used.written == 1025);
+        CHECK(drive.driver.bytes(chain.address(16), 100) == file.content().substr(512, 100));
+        CHECK(drive.driver.bytes(chain.address(18), 923) == file.content().substr(512 + 101, 923));
+        CHECK(drive.driver.bytes(chain.address(18) + 923, 1)[0] == VIRTIO_BLK_S_OK);
+    }
+}
+
+TEST_CASE("block: BadHeaderShort, BadSector, BadLength, BadType and their like are errors of that request alone") {
+    const TempFile file(64 * 512);
+    Drive drive(file, {});
+    constexpr int kError = VIRTIO_BLK_S_IOERR, kUnsupported = VIRTIO_BLK_S_UNSUPP;
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN).substr(0, 15), {}, 512).status == kError);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 64), {}, 512).status == kError);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 63), {}, 1024).status == kError);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN, UINT64_MAX), {}, 512).status == kError);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN, UINT64_MAX / 512), {}, 1024).status == kError);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN), {}, 511).status == kError);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN), {}, 0).status == kError);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN), "data", 512).status == kError);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_OUT), std::string(512, 'x'), 1).status == kError);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_OUT), std::string(100, 'x')).status == kError);
+    CHECK(drive.ask(header(77)).status == kUnsupported);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_FLUSH)).status == kUnsupported);  // cache_type Unsafe
+    CHECK(drive.ask(header(VIRTIO_BLK_T_GET_ID), {}, 19).status == kError);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 63), {}, 512).status == VIRTIO_BLK_S_OK);
+    CHECK(drive.needs_reset.empty());
+}
+
+TEST_CASE("block: a chain without room for a status byte comes back with length 0") {
+    const TempFile file(64 * 512);
+    Drive drive(file, {});
+    drive.driver.chain().readable(header(VIRTIO_BLK_T_OUT)).readable(std::string(512, 'x')).submit();
+    CHECK(drive.wait().written == 0);
+    CHECK(file.content()[0] == 0);
+    drive.driver.chain().descriptor(1ull << 45, 512, 0).submit();
+    CHECK(drive.wait().written == 0);
+}
+
+TEST_CASE("block: a broken ring asks for a reset, and the drive works again after it") {
+    const TempFile file(64 * 512);
+    Drive drive(file, {});
+    drive.driver.set_available_index(200);
+    drive.block->on_kick(0);
+    CHECK_FALSE(drive.needs_reset.empty());
+    drive.reset();
+    drive.driver.restart();
+    drive.activate();
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN), {}, 512).status == VIRTIO_BLK_S_OK);
+}
+
+TEST_CASE("block: a read-only drive gives an I/O error for writes and does not change") {
+    const TempFile file(pattern(4096, 1));
+    const std::string before = file.content();
+    Drive drive(file, {.read_only = true});
+    CHECK(drive.block->features() & (1u << VIRTIO_BLK_F_RO));
+    CHECK(drive.ask(header(VIRTIO_BLK_T_OUT), std::string(512, 'x')).status == VIRTIO_BLK_S_IOERR);
+    CHECK(drive.ask(header(VIRTIO_BLK_T_IN), {}, 512).data == before.substr(0, 512));
+    CHECK(file.content() == before);
+}
+
+TEST_CASE("block: flush is offered with Writeback, and works") {
+    for (const Engine engine : kEngines) {
+        const TempFile file(4096);
+        Drive drive(file, {.cache_type = BlockConfig::CacheType::kWriteback, .io_engine = engine});
+        CHECK(drive.block->features() & (1u << VIRTIO_BLK_F_FLUSH));
+        CHECK(drive.ask(header(VIRTIO_BLK_T_FLUSH)).status == VIRTIO_BLK_S_OK);
+    }
+}
+
+TEST_CASE("block: the device ID is made of the file's device and inode") {
+    const TempFile file(4096);
+    Drive drive(file, {});
+    struct stat info{};
+    stat(file.path().c_str(), &info);
+    std::string expected = std::to_string(info.st_dev) + std::to_string(info.st_rdev) + std::to_string(info.st_ino);
+    expected.resize(20);
+    const auto answer = drive.ask(header(VIRTIO_BLK_T_GET_ID), {}, 20);
+    CHECK(answer.status == VIRTIO_BLK_S_OK);
+    CHECK(answer.data == expected);
+    CHECK(answer.written == 21);
+}
+
+TEST_CASE("block: a file truncated under the guest is an I/O error where it ends, and data before") {
+    for (const Engine engine : kEngines) {
+        const TempFile file(64 * 512);
+        Drive drive(file, {.io_engine = engine});
+        file.resize(10 * 512 + 7);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 9), {}, 512).status == VIRTIO_BLK_S_OK);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 10), {}, 512).status == VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 40), {}, 512).status == VIRTIO_BLK_S_IOERR);
+    }
+}
+
+TEST_CASE("block: many requests of one kick are answered, and told of once") {
+    for (const Engine engine : kEngines) {
+        const TempFile file(1 << 20);
+        Drive drive(file, {.io_engine = engine}, 256);
+        // Indirect chains, so that a full queue is more than the drive takes at once.
+        for (int i = 0; i < 256; ++i)
+            drive.driver.chain().indirect().readable(header(VIRTIO_BLK_T_IN, static_cast<uint64_t>(i))).writable(512).writable(1).submit();
+        (void)drive.wait();
+        for (int i = 1; i < 256; ++i) CHECK(drive.next().written == 513);
+        CHECK(drive.interrupts == 1);  // the driver's used event stayed at 0
+    }
+}
+
+TEST_CASE("block: a paused drive takes nothing until it is resumed") {
+    for (const Engine engine : kEngines) {
+        const TempFile file(1 << 20);
+        Drive drive(file, {.io_engine = engine});
+        bool paused = false;
+        drive.block->pause([&] { paused = true; });
+        CHECK(paused);
+        drive.driver.chain().readable(header(VIRTIO_BLK_T_IN)).writable(512).writable(1).submit();
+        drive.block->on_kick(0);
+        REQUIRE(drive.loop->turn(0).has_value());
+        CHECK_FALSE(drive.driver.used());
+        drive.block->resume();
+        CHECK(drive.wait().written == 513);
+    }
+}
