@@ -18,6 +18,7 @@ struct mnt_ns_info {
 };
 #define NS_MNT_GET_INFO _IOR(0xb7, 10, struct mnt_ns_info)
 #define NS_MNT_GET_NEXT _IOR(0xb7, 11, struct mnt_ns_info)
+#define NS_MNT_GET_PREV _IOR(0xb7, 12, struct mnt_ns_info)
 #endif
 
 namespace wisp::jailer {
@@ -27,21 +28,28 @@ namespace {
 // Below this many mounts a copy of the namespace costs less than the search for a smaller one.
 constexpr unsigned kFewMounts = 8;
 
-// How many namespaces are looked at. The kernel's own (of its thread that fills /dev) is the next after the host's.
+// How many namespaces are looked at in either direction. The kernel's own, of its thread that fills /dev, is the next
+// after the host's, which is the first there is.
 constexpr int kMaxNamespacesSeen = 4;
+
+OwnedFd find_small_namespace(int from, unsigned long direction) {
+    mnt_ns_info info = {.size = sizeof info, .nr_mounts = 0, .mnt_ns_id = 0};
+    OwnedFd candidate;
+    for (int seen = 0; seen < kMaxNamespacesSeen; ++seen) {
+        candidate = OwnedFd(ioctl(candidate.valid() ? candidate.get() : from, direction, &info));
+        if (!candidate.valid() || info.nr_mounts <= kFewMounts) break;
+    }
+    return candidate.valid() && info.nr_mounts <= kFewMounts ? std::move(candidate) : OwnedFd();
+}
 
 // A namespace with next to no mounts, to start from. It lends its smallness and nothing else: it is copied before
 // anything is done to it, and no path is resolved in it, so it does not matter whose it is.
 OwnedFd find_small_namespace() {
-    OwnedFd candidate(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+    const OwnedFd own(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
     mnt_ns_info info = {.size = sizeof info, .nr_mounts = 0, .mnt_ns_id = 0};
-    if (!candidate.valid() || ioctl(candidate.get(), NS_MNT_GET_INFO, &info) < 0 || info.nr_mounts <= kFewMounts) return {};
-    for (int seen = 0; seen < kMaxNamespacesSeen; ++seen) {
-        candidate = OwnedFd(ioctl(candidate.get(), NS_MNT_GET_NEXT, &info));
-        if (!candidate.valid()) return {};
-        if (info.nr_mounts <= kFewMounts) return candidate;
-    }
-    return {};
+    if (!own.valid() || ioctl(own.get(), NS_MNT_GET_INFO, &info) < 0 || info.nr_mounts <= kFewMounts) return {};
+    OwnedFd later = find_small_namespace(own.get(), NS_MNT_GET_NEXT);
+    return later.valid() ? std::move(later) : find_small_namespace(own.get(), NS_MNT_GET_PREV);
 }
 
 Result<void> enter_new_namespace() {

@@ -10,9 +10,11 @@ namespace wisp::jailer {
 
 namespace {
 
+// Where a directory is wanted and the last component is a symbolic link, the kernel says ENOTDIR, elsewhere ELOOP.
 std::unexpected<Error> cannot_open(const std::string& path) {
     if (errno == ELOOP) return fail_errno("%s is a symbolic link, which the jail does not follow; remove it", path.c_str());
-    if (errno == ENOTDIR) return fail_errno("%s stands where the jail needs a directory; remove it", path.c_str());
+    if (errno == ENOTDIR)
+        return fail_errno("%s is a symbolic link or file where the jail needs a directory; remove it", path.c_str());
     return fail_errno("cannot open %s", path.c_str());
 }
 
