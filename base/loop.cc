@@ -136,6 +136,7 @@ bool Loop::spin(int64_t timeout_ns) {
     const uint64_t start_ns = monotonic_ns();
     const uint64_t latest_ns = start_ns + kLongestSpin_ns;
     uint64_t until_ns = start_ns + spin_.now_ns;
+    spin_.idle_since_ns = start_ns;
     if (timeout_ns >= 0 && static_cast<uint64_t>(timeout_ns) < spin_.now_ns) return false;  // a timer is due before that
     for (;;) {
         for (int i = 0; i < kLooksPerClock; ++i) {
@@ -148,17 +149,20 @@ bool Loop::spin(int64_t timeout_ns) {
         }
         const uint64_t now_ns = monotonic_ns();
         if (now_ns >= latest_ns) return true;
-        if (until_ns == 0) until_ns = now_ns + spin_.now_ns;
+        if (until_ns == 0) {
+            until_ns = now_ns + spin_.now_ns;
+            spin_.idle_since_ns = now_ns;
+        }
         if (now_ns >= until_ns) return false;
     }
 }
 
-// Sleeps, and learns from how long it was whether a spin would have spared it.
+// Sleeps, and learns from how long there was nothing to do whether a spin would have spared it.
 Result<void> Loop::sleep(int64_t timeout_ns) {
     if (spin_.most_ns == 0 || sources_.empty()) return poller_->wait(timeout_ns);
-    const uint64_t start_ns = monotonic_ns();
+    const uint64_t since_ns = spin_.now_ns > 0 ? spin_.idle_since_ns : monotonic_ns();
     TRY(poller_->wait(timeout_ns));
-    if (monotonic_ns() - start_ns < spin_.most_ns)
+    if (monotonic_ns() - since_ns < spin_.most_ns)
         spin_.now_ns = std::clamp(2 * spin_.now_ns, std::min(kShortestSpin_ns, spin_.most_ns), spin_.most_ns);
     else
         spin_.now_ns = spin_.now_ns / 2 < kShortestSpin_ns ? 0 : spin_.now_ns / 2;

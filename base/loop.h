@@ -189,6 +189,7 @@ private:
     struct {
         uint64_t most_ns = 0;
         uint64_t now_ns = 0;  // adapted: how long a spin lasts at present
+        uint64_t idle_since_ns = 0;
     } spin_;
 
     OwnedFd wake_;
