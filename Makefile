@@ -57,6 +57,17 @@ $(OUT)/tests/wisp-jailer-faults: $(OUT)/obj/faults/jailer/jail.o $(call objects,
 	@echo "  link     $@"
 	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^
 
+# System call policies become BPF when Wisp is built: jailer/policy/compiler.
+$(OUT)/policy-compiler: jailer/policy/compiler/main.cc $(wildcard jailer/policy/*.h) Makefile
+	@mkdir -p $(@D)
+	@echo "  c++      $<"
+	@$(CXX) -std=c++23 -O1 -I. -Wall -Wextra -Werror -o $@ $< -lseccomp
+$(OUT)/generated/policy_filters.inc: $(OUT)/policy-compiler
+	@mkdir -p $(@D)
+	@$< > $@
+$(OUT)/obj/jailer/policy/filter.o: CXXFLAGS += -I$(OUT)/generated
+$(OUT)/obj/jailer/policy/filter.o: $(OUT)/generated/policy_filters.inc
+
 # What the jailer's tests put into a jail.
 $(OUT)/tests/jail-probe: tests/jailer/probe.cc Makefile
 	@mkdir -p $(@D)

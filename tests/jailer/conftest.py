@@ -99,13 +99,14 @@ def jails():
 
 
 def remove_cgroups():
-    """Leaf first; a jail that has ended leaves its cgroups to whoever started it, as Firecracker's jailer does."""
-    for path in sorted(cgroups_named("jail-"), key=len, reverse=True):
-        for _ in range(100):
-            try:
-                os.rmdir(path)
-                break
-            except FileNotFoundError:
-                break
-            except OSError:
-                time.sleep(0.01)
+    """Leaves first; a jail that has ended leaves its cgroups to whoever started it, as Firecracker's jailer does."""
+    for top in cgroups_named("jail-"):
+        for path, _, _ in os.walk(top, topdown=False):
+            for _ in range(100):
+                try:
+                    os.rmdir(path)
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(0.01)

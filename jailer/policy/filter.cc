@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "jailer/policy/filter.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <iterator>
+#include <span>
+
+namespace wisp::policy {
+
+namespace {
+
+#include "policy_filters.inc"
+
+std::span<const sock_filter> filter_of(Phase phase) {
+    switch (phase) {
+        case Phase::kSetUp: return kSetUpFilter;
+        case Phase::kLoop: return kLoopFilter;
+        case Phase::kVcpu: return kVcpuFilter;
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<void> install(Phase phase) {
+    const auto filter = filter_of(phase);
+    const sock_fprog program = {static_cast<unsigned short>(filter.size()), const_cast<sock_filter*>(filter.data())};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno("cannot set no_new_privs");
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+        return fail_errno("cannot install the system call filter (--no-seccomp runs without, for debugging)");
+    return {};
+}
+
+size_t program_length(Phase phase) { return filter_of(phase).size(); }
+
+const char* call_name(int number) {
+    if (number < 0 || static_cast<size_t>(number) >= std::size(kCallNames) || !kCallNames[number][0]) return "?";
+    return kCallNames[number];
+}
+
+}  // namespace wisp::policy

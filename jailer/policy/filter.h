@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The system call filters of the monitor. Each thread installs its own (no TSYNC), in two phases: kSetUp before anything
+// is built, which threads made later inherit, and one of the others right before the guest runs. Filters add up: a call has
+// to pass all of them.
+//
+// A call that is refused raises SIGSYS. Its handler says which call it was and ends the process with Firecracker's exit
+// code 148; without a handler, or with SIGSYS blocked, the kernel kills the process. 32-bit and x32 calls kill at once.
+#pragma once
+
+#include <cstddef>
+
+#include "base/result.h"
+
+namespace wisp::policy {
+
+enum class Phase {
+    kSetUp,  ///< all threads, until the guest runs
+    kLoop,   ///< the loop thread from then on
+    kVcpu,   ///< a vCPU thread from then on
+};
+
+/// Sets no_new_privs and installs the filter on the calling thread, for good.
+Result<void> install(Phase phase);
+
+/// Length of a filter's BPF program, in instructions.
+size_t program_length(Phase phase);
+
+/// Name of an x86-64 system call, "?" if it is not known. Async-signal-safe: for the handler of SIGSYS.
+const char* call_name(int number);
+
+}  // namespace wisp::policy

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <catch2/catch.hpp>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <set>
+#include <span>
+#include <string>
+
+#include "jailer/policy/common.h"
+#include "jailer/policy/filter.h"
+#include "jailer/policy/loop.h"
+#include "jailer/policy/setup.h"
+#include "jailer/policy/vcpu.h"
+
+using namespace wisp;
+using namespace wisp::policy;
+
+namespace {
+
+constexpr int kLastCall = 511;
+
+// uretprobe and uprobe (Linux 6.11): trampolines of the kernel's own, which no filter sees and which kill any other caller.
+bool is_kernel_trampoline(int number) { return number == 335 || number == 336; }
+
+volatile sig_atomic_t g_refused = 0;
+
+// In a child process with the filter on: what `body` returns becomes its exit code.
+template <class Body>
+int in_filter(Phase phase, Body body) {
+    const pid_t child = fork();
+    if (child == 0) {
+        struct sigaction action = {};
+        action.sa_sigaction = [](int, siginfo_t* info, void*) { g_refused = info->si_syscall + 1; };
+        action.sa_flags = SA_SIGINFO | SA_NODEFER;
+        sigaction(SIGSYS, &action, nullptr);
+        if (!install(phase)) _exit(200);
+        _exit(body());
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+bool refused(long number, unsigned long a = 0, unsigned long b = 0, unsigned long c = 0, unsigned long d = 0) {
+    g_refused = 0;
+    syscall(number, a, b, c, d, 0, 0);
+    return g_refused == number + 1;
+}
+
+std::set<std::string> names(std::initializer_list<std::span<const Rule>> policies) {
+    std::set<std::string> all;
+    for (const auto policy : policies)
+        for (const Rule& rule : policy) all.insert(rule.call);
+    return all;
+}
+
+std::set<std::string> allowed(Phase phase) {
+    if (phase == Phase::kLoop) return names({kCommon, kLoopRun});
+    if (phase == Phase::kVcpu) return names({kCommon, kVcpuRun});
+    return names({kCommon, kLoopRun, kVcpuRun, kSetUp});
+}
+
+}  // namespace
+
+TEST_CASE("policies: fewer calls than the goals") {
+    CHECK(allowed(Phase::kLoop).size() < 45);
+    CHECK(allowed(Phase::kVcpu).size() < 25);
+    INFO("loop " << allowed(Phase::kLoop).size() << ", vcpu " << allowed(Phase::kVcpu).size());
+}
+
+TEST_CASE("policies: each rule has a reason") {
+    for (const std::span<const Rule> policy : {std::span<const Rule>(kCommon), {kLoopRun}, {kVcpuRun}, {kSetUp}})
+        for (const Rule& rule : policy) CHECK(strlen(rule.reason) > 0);
+}
+
+TEST_CASE("policies: every call that no rule names is refused") {
+    for (const Phase phase : {Phase::kSetUp, Phase::kLoop, Phase::kVcpu}) {
+        const auto names_allowed = allowed(phase);
+        const int escaped = in_filter(phase, [&] {
+            for (int number = 0; number <= kLastCall; ++number)
+                if (!is_kernel_trampoline(number) && !names_allowed.contains(call_name(number)) && !refused(number, -1, -1, -1, -1))
+                    return number % 199 + 1;
+            return 0;
+        });
+        INFO("a call that was let through, plus 1, modulo 199: " << escaped);
+        CHECK(escaped == 0);
+    }
+}
+
+TEST_CASE("policies: arguments are checked") {
+    for (const Phase phase : {Phase::kSetUp, Phase::kLoop, Phase::kVcpu}) {
+        CHECK(in_filter(phase, [] {
+                  if (!refused(SYS_mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS)) return 1;
+                  if (!refused(SYS_mprotect, 0, 4096, PROT_EXEC)) return 2;
+                  if (!refused(SYS_ioctl, 0, 0x5412 /* TIOCSTI */)) return 3;
+                  if (!refused(SYS_ioctl, -1, 0xffffffff'00000000 | KVM_RUN)) return 4;
+                  if (refused(SYS_ioctl, -1, KVM_RUN) != false) return 5;
+                  return 0;
+              }) == (phase == Phase::kLoop ? 5 : 0));
+    }
+    CHECK(in_filter(Phase::kVcpu, [] {
+              if (!refused(SYS_ioctl, -1, KVM_CREATE_VM)) return 1;
+              if (!refused(SYS_read, -1, 0, 0)) return 2;
+              if (refused(SYS_write, -1, 0, 0)) return 3;
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("policies: phases add up") {
+    CHECK(in_filter(Phase::kSetUp, [] {
+              if (refused(SYS_openat, -1, 0, 0)) return 1;
+              if (!install(Phase::kLoop)) return 2;
+              if (!refused(SYS_openat, -1, 0, 0)) return 3;
+              if (!refused(SYS_seccomp, 1, 0, 0)) return 4;
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("policies: calls of another architecture kill") {
+    CHECK(in_filter(Phase::kVcpu, [] {
+              syscall(0x40000000 | SYS_write, -1, 0, 0);  // x32
+              return 1;
+          }) == -SIGSYS);
+}
+
+TEST_CASE("policies: names of calls") {
+    CHECK(std::string(call_name(SYS_execve)) == "execve");
+    CHECK(std::string(call_name(-1)) == "?");
+    CHECK(std::string(call_name(100000)) == "?");
+}
