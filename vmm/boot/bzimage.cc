@@ -100,7 +100,7 @@ Result<LoadedKernel> load_bzimage(ImageFile& file) {
     kernel.end = {room.start.value + room.size};
     kernel.entry = {room.start.value + kEntry64};
     kernel.header.code32_start = static_cast<uint32_t>(room.start.value);
-    TRY(file.move_to_guest(payload.offset, payload.size, room.start));
+    TRY(file.move_to_guest(payload.offset, payload.size, room.start, ImageFile::Use::kRead));
     kernel.mapped = file.take_mapped();
     return kernel;
 }
