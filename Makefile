@@ -7,16 +7,16 @@
 #
 # SAN=address,undefined or SAN=thread builds a second tree with those sanitizers.
 
+comma := ,
 BUILD ?= build
 OUT := $(BUILD)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
-comma := ,
 
 CXX ?= g++
 OPT ?= -O2
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
 HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fcf-protection -fstack-clash-protection
 CXXFLAGS += -std=c++23 $(OPT) -g1 $(WARN) $(HARDEN) -fno-exceptions -fno-rtti -fno-plt -ffunction-sections -fdata-sections \
-            -I. $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+            -I. $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize=vptr -fno-omit-frame-pointer)
 LDFLAGS += -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
 # Static, so that a jail holds one file; with sanitizers dynamic, because they need it.
 STATIC := $(if $(SAN),-pie -fsanitize=$(SAN),-static-pie)
