@@ -119,9 +119,8 @@ $(BUILD)/bench/%_guest: bench/guest/%.c bench/guest/start.S bench/guest/runtime.
 	    -fcf-protection=none -fno-pic -mno-sse -mcmodel=large -nostdlib -static -no-pie -Wl,-T,bench/guest/guest.ld \
 	    -Wl,--build-id=none -Wl,--no-warn-rwx-segments -o $@ $(filter %.c %.S,$^)
 
-.PHONY: bench-block
-bench-block: $(OUT)/wisp $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest
-	@python3 bench/block.py
+.PHONY: bench-block-tools
+bench-block-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest
 
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)

@@ -26,6 +26,14 @@ uint64_t host_memory_mib() {
     return (static_cast<uint64_t>(info.totalram) + info.totalswap) * info.mem_unit / limits::kMiB;
 }
 
+virtio::RateLimiterConfig rate_limiter_of(const config::RateLimiter& wanted) {
+    const auto bucket = [](const std::optional<config::TokenBucket>& tokens) -> std::optional<virtio::TokenBucketConfig> {
+        if (!tokens) return std::nullopt;
+        return virtio::TokenBucketConfig{tokens->size, tokens->one_time_burst.value_or(0), tokens->refill_time};
+    };
+    return {bucket(wanted.bandwidth), bucket(wanted.ops)};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const config::VmConfig& config) {
@@ -159,6 +167,8 @@ Result<void> Machine::add_drives() {
         block.read_only = drive.is_read_only;
         block.cache_type = drive.cache_type == config::CacheType::kWriteback ? BlockConfig::CacheType::kWriteback
                                                                              : BlockConfig::CacheType::kUnsafe;
+        block.host_cache = drive.direct ? virtio::BlockFile::Cache::kDirect : virtio::BlockFile::Cache::kPageCache;
+        if (drive.rate_limiter) block.rate_limiter = rate_limiter_of(*drive.rate_limiter);
         block.io_engine = drive.io_engine == config::IoEngine::kSync ? BlockConfig::IoEngine::kSync
                                                                      : BlockConfig::IoEngine::kAsync;
         TRY(add_virtio(TRY(virtio::Block::create(host_.loop, std::move(block)))));

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -18,6 +19,12 @@ constexpr size_t kWriteChunk = 256;
 bool ready(int fd, short events) {
     pollfd request{fd, events, 0};
     return poll(&request, 1, 0) == 1;
+}
+
+// A regular file or /dev/null is always ready: to watch it would be to spin.
+bool can_wait(int fd) {
+    struct stat status {};
+    return isatty(fd) || (fstat(fd, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode)));
 }
 
 // A background job that changes the terminal would be stopped by it.
@@ -49,11 +56,9 @@ Result<std::unique_ptr<Console>> Console::create(Loop& loop, const std::optional
 }
 
 Result<void> Console::start() {
-    // A regular file or /dev/null cannot be watched and need not be: it is always ready.
-    if (auto watch = loop_.watch(output_fd_, EPOLLOUT, on_output_)) output_watch_ = *std::move(watch);
     if (input_fd_ < 0) return {};
     make_terminal_raw();
-    if (auto watch = loop_.watch(input_fd_, EPOLLIN, on_input_)) input_watch_ = *std::move(watch);
+    if (can_wait(input_fd_)) input_watch_ = TRY(loop_.watch(input_fd_, EPOLLIN, on_input_));
     read_input();
     return {};
 }
@@ -80,11 +85,11 @@ void Console::flush() {
             pending_end_ = serial_.take_output(pending_);
             if (pending_end_ == 0) return;
         }
-        if (!ready(output_fd_, POLLOUT)) return;  // the watch tells when it is
+        if (!ready(output_fd_, POLLOUT)) return wait_for_sink();
         const size_t size = std::min(pending_end_ - pending_start_, kWriteChunk);
         const ssize_t written = write(output_fd_, pending_.data() + pending_start_, size);
         if (written < 0 && (errno == EINTR || errno == EAGAIN)) {
-            if (errno == EAGAIN) return;
+            if (errno == EAGAIN) return wait_for_sink();
             continue;
         }
         if (written < 0) {
@@ -95,6 +100,11 @@ void Console::flush() {
         }
         pending_start_ += static_cast<size_t>(written);
     }
+}
+
+void Console::wait_for_sink() {
+    if (output_watch_.active()) return;
+    if (auto watch = loop_.watch(output_fd_, EPOLLOUT, on_output_)) output_watch_ = *std::move(watch);
 }
 
 void Console::read_input() {

@@ -44,6 +44,7 @@ private:
     void on_output(uint32_t events);
     void on_input(uint32_t events);
     void flush();
+    void wait_for_sink();
     void read_input();
     void make_terminal_raw();
     void restore_terminal();
