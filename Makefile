@@ -8,8 +8,8 @@
 # SAN=address,undefined or SAN=thread builds a second tree with those sanitizers.
 
 BUILD ?= build
-OUT := $(BUILD)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 comma := ,
+OUT := $(BUILD)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 
 CXX ?= g++
 OPT ?= -O2
