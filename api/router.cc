@@ -69,15 +69,18 @@ bool refused_for_body(Call& call) {
 
 void Router::handle(Request request, Reply reply) {
     log_request(request);
-    Call call(controller_, std::move(request), std::move(reply));
+    Call call(controller_, counters_, std::move(request), std::move(reply));
     if (refused_for_body(call)) return;
     if (exporter_ && call.request.method == Method::kGet && call.path[0] == "metrics" && call.segment(1) == "prometheus") {
         Response response = Response::json(exporter_());
         response.content_type = "text/plain; version=0.0.4";
         return call.reply(std::move(response));
     }
-    for (const Route& route : routes())
-        if (route.method == call.request.method && call.path[0] == route.segment) return route.run(std::move(call));
+    for (const Route& route : routes()) {
+        if (route.method != call.request.method || call.path[0] != route.segment) continue;
+        call.counted_as = route.counted_as;
+        return route.run(std::move(call));
+    }
     call.refuse_path();
 }
 

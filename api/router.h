@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/counters.h"
 #include "api/message.h"
 #include "vmm/controller.h"
 
@@ -27,8 +28,11 @@ public:
     /// Answers `request` by `reply`, once, at once or when the machine has done what it asks for. Logs both.
     void handle(Request request, Reply reply);
 
+    Counters& counters() { return counters_; }
+
 private:
     Controller& controller_;
+    Counters counters_;
     Exporter exporter_;
 };
 
