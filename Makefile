@@ -89,6 +89,11 @@ $(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC
 unit: $(OUT)/unit-tests
 	@$(OUT)/unit-tests
 
+# The API with a machine that only takes notes, for the tests of the API.
+$(OUT)/api-server: $(call objects,tests/api/api_server.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+	@echo "  link     $@"
+	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+
 # Tiny guests: a few hundred instructions each, without a kernel.
 GUESTS := $(patsubst tests/guest/asm/%.S,$(BUILD)/guests/%,$(wildcard tests/guest/asm/*.S))
 .PHONY: guests
@@ -101,6 +106,22 @@ $(BUILD)/guests/%: tests/guest/asm/%.S tests/guest/asm/guest.inc tests/guest/asm
 $(BUILD)/bench/spawn_timer: bench/spawn_timer.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+$(BUILD)/bench/tsc_khz: bench/tsc_khz.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+# Bench guests: freestanding programs that drive a device from ring 3. The compiler must not use SSE, which nobody has
+# switched on, nor call memset from within memset.
+$(BUILD)/bench/%_guest: bench/guest/%.c bench/guest/start.S bench/guest/runtime.c bench/guest/virtio.c bench/guest/runtime.h bench/guest/virtio.h bench/guest/guest.ld
+	@mkdir -p $(@D)
+	@$(CC) -std=gnu2x -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -fno-tree-loop-distribute-patterns \
+	    -fcf-protection=none -fno-pic -mno-sse -mcmodel=large -nostdlib -static -no-pie -Wl,-T,bench/guest/guest.ld \
+	    -Wl,--build-id=none -Wl,--no-warn-rwx-segments -o $@ $(filter %.c %.S,$^)
+
+.PHONY: bench-block
+bench-block: $(OUT)/wisp $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest
+	@python3 bench/block.py
 
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)

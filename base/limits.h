@@ -33,6 +33,8 @@ inline constexpr unsigned kBlockInFlight = 128;       // requests of one drive t
 inline constexpr unsigned kBlockSegments = 126;       // data segments of one request (SEG_MAX)
 inline constexpr uint32_t kBlockSegmentSize = 4 << 20;  // bytes of one segment (SIZE_MAX)
 inline constexpr unsigned kBlockRetries = 8;          // of one transfer that the host answers with EAGAIN
+inline constexpr unsigned kBlockQueues = 8;           // of one drive
+inline constexpr uint32_t kBlockRangeSectors = 1 << 21;  // of one discard or write-zeroes: 1 GiB
 inline constexpr unsigned kBlockServeBudget = 256;    // requests served before the loop's other work has its turn
 
 // Event loop

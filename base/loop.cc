@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/loop.h"
 
+#include <sched.h>
 #include <sys/epoll.h>
 #include <time.h>
 
@@ -9,6 +10,21 @@
 #include "base/poller.h"
 
 namespace wisp {
+
+namespace {
+
+// Busy-polling. As a guest answers within some tens of microseconds or not for long, more than that is not worth its CPU.
+constexpr uint64_t kDefaultSpin_ns = 50'000;
+constexpr uint64_t kShortestSpin_ns = 6'000;
+constexpr uint64_t kLongestSpin_ns = 1'000'000;  // of one turn, while there is work all the time: timers want their turn
+constexpr int kLooksPerClock = 8;
+
+bool may_spin() {
+    cpu_set_t cpus;
+    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 1;
+}
+
+}  // namespace
 
 uint64_t monotonic_ns() {
     timespec now{};
@@ -37,6 +53,7 @@ Result<std::unique_ptr<Loop>> Loop::create(Backend backend) {
         loop->fallback_reason_ = "epoll was asked for";
     }
     if (!loop->poller_) loop->poller_ = TRY(create_epoll_poller());
+    if (loop->uses_io_uring() && may_spin()) loop->set_busy_poll_ns(kDefaultSpin_ns);
     loop->wake_ = TRY(create_eventfd());
     loop->wake_watch_ = TRY(loop->watch(loop->wake_.get(), EPOLLIN, loop->on_wake_));
     return loop;
@@ -81,8 +98,74 @@ Result<void> Loop::run() {
 
 Result<void> Loop::turn(int64_t timeout_ns) {
     ++turn_number_;
-    TRY(poller_->wait(nearest_timer_ns(timeout_ns)));
+    const int64_t longest_ns = nearest_timer_ns(timeout_ns);
+    if (longest_ns == 0 || spin(longest_ns) || arm_sources())
+        TRY(poller_->wait(0));
+    else
+        TRY(sleep(longest_ns));
+    poll_sources();
     run_timers();
+    return {};
+}
+
+Polling Loop::poll(PollSource& source) {
+    sources_.push_back(&source);
+    return Polling(this, &source);
+}
+
+void Polling::reset() {
+    if (loop_) std::erase(std::exchange(loop_, nullptr)->sources_, source_);
+}
+
+bool Loop::poll_sources() {
+    bool any = false;
+    // By index: a source may leave while it is polled.
+    for (size_t i = 0; i < sources_.size(); ++i) any |= sources_[i]->poll();
+    return any;
+}
+
+bool Loop::arm_sources() {
+    bool any = false;
+    for (PollSource* source : sources_) any |= source->arm();
+    return any;
+}
+
+// Looks at the sources for as long as that has paid lately. True if there is something to do now.
+bool Loop::spin(int64_t timeout_ns) {
+    if (spin_.now_ns == 0 || sources_.empty()) return false;
+    const uint64_t start_ns = monotonic_ns();
+    const uint64_t latest_ns = start_ns + kLongestSpin_ns;
+    uint64_t until_ns = start_ns + spin_.now_ns;
+    spin_.idle_since_ns = start_ns;
+    if (timeout_ns >= 0 && static_cast<uint64_t>(timeout_ns) < spin_.now_ns) return false;  // a timer is due before that
+    for (;;) {
+        for (int i = 0; i < kLooksPerClock; ++i) {
+            if (poller_->pending()) return true;
+            if (poll_sources()) {
+                ++turn_number_;  // each source had its turn
+                until_ns = 0;
+            }
+            __builtin_ia32_pause();
+        }
+        const uint64_t now_ns = monotonic_ns();
+        if (now_ns >= latest_ns) return true;
+        if (until_ns == 0) {
+            until_ns = now_ns + spin_.now_ns;
+            spin_.idle_since_ns = now_ns;
+        }
+        if (now_ns >= until_ns) return false;
+    }
+}
+
+// Sleeps, and learns from how long there was nothing to do whether a spin would have spared it.
+Result<void> Loop::sleep(int64_t timeout_ns) {
+    if (spin_.most_ns == 0 || sources_.empty()) return poller_->wait(timeout_ns);
+    const uint64_t since_ns = spin_.now_ns > 0 ? spin_.idle_since_ns : monotonic_ns();
+    TRY(poller_->wait(timeout_ns));
+    if (monotonic_ns() - since_ns < spin_.most_ns)
+        spin_.now_ns = std::clamp(2 * spin_.now_ns, std::min(kShortestSpin_ns, spin_.most_ns), spin_.most_ns);
+    else
+        spin_.now_ns = spin_.now_ns / 2 < kShortestSpin_ns ? 0 : spin_.now_ns / 2;
     return {};
 }
 

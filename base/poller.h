@@ -20,6 +20,8 @@ public:
     virtual void remove(unsigned slot) = 0;
     /// Waits at most `timeout_ns` (negative: for ever), then calls the watchers that are ready.
     virtual Result<void> wait(int64_t timeout_ns) = 0;
+    /// A cheap look whether wait() would have something to tell.
+    virtual bool pending() = 0;
     virtual void close_after_exit(int) {}
 };
 

@@ -55,6 +55,8 @@ public:
         return {};
     }
 
+    bool pending() override { return false; }  // only the kernel can tell: a loop on epoll does not busy-poll
+
 private:
     struct Slot {
         Watcher* watcher = nullptr;

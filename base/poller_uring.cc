@@ -13,7 +13,7 @@ namespace wisp {
 namespace {
 
 // All that a loop asks of its ring: seccomp cannot see further.
-constexpr uint8_t kOpcodes[] = {IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE};
+constexpr uint8_t kOpcodes[] = {IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL};
 
 class UringPoller final : public Poller {
 public:
@@ -55,7 +55,8 @@ public:
         }
         slot.state = Slot::State::kRemoving;  // free once the poll's last completion has come
         io_uring_sqe* entry = ring_.prepare(nullptr);
-        io_uring_prep_poll_remove(entry, reinterpret_cast<uintptr_t>(static_cast<Completion*>(&slot)));
+        // Not POLL_REMOVE: it gives up (EALREADY) on a poll whose event is just being delivered, which then stays for ever.
+        io_uring_prep_cancel(entry, static_cast<Completion*>(&slot), 0);
         io_uring_sqe_set_data(entry, nullptr);
         // At once: the caller may close the descriptor next, and its number may be watched anew.
         CHECK(ring_.submit().has_value());
@@ -65,6 +66,8 @@ public:
         if (TRY(ring_.submit_and_wait(timeout_ns))) ring_.reap();
         return {};
     }
+
+    bool pending() override { return ring_.pending(); }
 
 private:
     struct Slot final : Completion {

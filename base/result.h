@@ -51,9 +51,15 @@ template <class... Args>
     return std::unexpected(std::move(error));
 }
 
+/// The error of a failed Result, as a temporary: moved out of a temporary, copied out of a variable.
+template <class R>
+Error error_of(R&& result) {
+    return std::forward<R>(result).error();
+}
+
 }  // namespace wisp
 
-/// The value of a Result, or return its error from the enclosing function.
+/// The value of a Result, or return its error: moved out of a temporary, copied out of a variable.
 #define TRY(...) WISP_TRY_NAMED_(WISP_JOIN_(try_result_, __COUNTER__), , __VA_ARGS__)
 
 /// As TRY, with what was being done (a std::string or literal) put in front of the error.
@@ -67,6 +73,6 @@ template <class... Args>
     ({                                                                       \
         auto&& name = (__VA_ARGS__);                                         \
         if (!name.has_value()) [[unlikely]]                                  \
-            return std::unexpected(std::move(name).error() with_context_);   \
-        *std::move(name);                                                    \
+            return std::unexpected(::wisp::error_of(std::forward<decltype(name)>(name)) with_context_); \
+        *std::forward<decltype(name)>(name);                                 \
     })

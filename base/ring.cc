@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/ring.h"
 
+#include <atomic>
 #include <vector>
 
 #include "base/check.h"
@@ -14,9 +15,9 @@ constexpr unsigned kReapBatch = 64;
 // From what 6.1 and later hosts do best (task work runs only when this thread asks for it: no inter-processor interrupt)
 // down to what any host with io_uring does.
 constexpr unsigned kSetupFlags[] = {
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN,
-    IORING_SETUP_COOP_TASKRUN,
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_DEFER_TASKRUN,
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_COOP_TASKRUN,
+    IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_COOP_TASKRUN,
     0,
 };
 
@@ -29,7 +30,6 @@ Ring::~Ring() {
 Result<void> Ring::create(const Options& options) {
     int result = -EINVAL;
     for (const unsigned flags : kSetupFlags) {
-        if (options.wait == Wait::kByPoll && (flags & IORING_SETUP_DEFER_TASKRUN)) continue;
         io_uring_params params{};
         params.flags = flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP;
         if (options.completion_entries) {
@@ -52,6 +52,12 @@ Result<void> Ring::restrict(const Options& options) {
         if (const int result = io_uring_register_files_sparse(&ring_, options.file_slots); result < 0) {
             errno = -result;
             return fail_errno("cannot register %u file slots with io_uring", options.file_slots);
+        }
+    }
+    if (options.completion_eventfd >= 0) {
+        if (const int result = io_uring_register_eventfd(&ring_, options.completion_eventfd); result < 0) {
+            errno = -result;
+            return fail_errno("cannot register an eventfd with io_uring");
         }
     }
     std::vector<io_uring_restriction> rules;
@@ -124,7 +130,15 @@ Result<bool> Ring::submit_and_wait(int64_t timeout_ns) {
     return fail_errno("io_uring_enter");
 }
 
+void Ring::notify(Notify notify) {
+    io_uring_cq_eventfd_toggle(&ring_, notify == Notify::kOn);
+    // The kernel must see the switch before we look at the ring again; pairs with its look at the switch after a completion.
+    if (notify == Notify::kOn) std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
 unsigned Ring::reap() {
+    // Work that the kernel keeps until this thread asks for it: completions are made of it.
+    if (IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) io_uring_get_events(&ring_);
     // The batch is taken off the ring before anything is called: a completion may submit, and see the ring as it is.
     struct Reaped {
         Completion* completion;

@@ -29,17 +29,13 @@ protected:
 
 class Ring {
 public:
-    /// How the owner learns of completions: by waiting on the ring itself, or by polling its descriptor from another one.
-    /// A ring whose task work runs only on demand would never become readable.
-    enum class Wait : uint8_t { kOnRing, kByPoll };
-
     struct Options {
         unsigned entries;                  ///< submissions that can wait for one system call
         unsigned completion_entries = 0;   ///< 0: twice `entries`
         std::span<const uint8_t> opcodes;  ///< IORING_OP_* that may be submitted
         bool fixed_files_only = false;     ///< refuse every submission that does not name a registered file
         unsigned file_slots = 0;           ///< size of the registered-file table, filled by set_file()
-        Wait wait = Wait::kOnRing;
+        int completion_eventfd = -1;       ///< signalled at completions while notify() is on, for an owner that does not wait
     };
 
     Ring() = default;
@@ -61,6 +57,15 @@ public:
     Result<bool> submit_and_wait(int64_t timeout_ns);
     /// Calls the completions that have come, up to a fixed number; returns how many were called.
     unsigned reap();
+
+    /// A look, without a system call, whether reap() would find anything or the kernel has work to finish first.
+    bool pending() const {
+        return io_uring_cq_ready(&ring_) > 0 || (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+    }
+
+    enum class Notify : uint8_t { kOff, kOn };
+    /// Switches the completion eventfd, without a system call. After switching it on look at pending() once more.
+    void notify(Notify notify);
 
     /// Puts a descriptor (-1: none) into a slot of the registered-file table.
     Result<void> set_file(unsigned slot, int fd);

@@ -12,14 +12,16 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
-#include "base/fd.h"
 #include "base/limits.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "virtio/block_file.h"
 #include "virtio/block_io.h"
 #include "virtio/block_request.h"
 #include "virtio/device.h"
+#include "virtio/rate_limiter.h"
 
 namespace wisp::virtio {
 
@@ -32,18 +34,30 @@ struct BlockConfig {
     bool read_only = false;
     CacheType cache_type = CacheType::kUnsafe;
     IoEngine io_engine = IoEngine::kAsync;
+    BlockFile::Cache host_cache = BlockFile::Cache::kPageCache;  ///< kDirect: O_DIRECT, past the host's page cache
+    RateLimiterConfig rate_limiter{};
+    unsigned queues = 1;  ///< up to limits::kBlockQueues
 };
 
-class Block final : public Device, private BlockIoListener {
+class Block final : public Device, private BlockIoListener, private PollSource {
 public:
+    /// Makes the engine; tests give their own.
+    using EngineFactory = std::function<Result<std::unique_ptr<BlockIo>>(Loop&, BlockIoListener&, unsigned max_in_flight)>;
+
     /// Opens the file. Errors name the drive, the file and the reason. Where the host forbids io_uring, Async becomes Sync
     /// and the log says so.
-    static Result<std::unique_ptr<Block>> create(Loop& loop, BlockConfig config);
+    static Result<std::unique_ptr<Block>> create(Loop& loop, BlockConfig config, const EngineFactory& engine = nullptr);
     ~Block();
 
     const BlockConfig& config() const { return config_; }
     /// The engine in use, which is not the one asked for where the host forbids io_uring.
     BlockConfig::IoEngine io_engine() const { return engine_; }
+
+    /// Puts another file under the running drive: opens it, which may fail; then waits for what is in flight, switches, tells
+    /// the driver of the new size, and calls `done`. Fails as well while an earlier replacement is not done.
+    Result<void> replace_file(const std::string& path, std::move_only_function<void(Result<void>)> done);
+    /// Sets the limits that `config` has; see RateLimiter::update().
+    void update_rate_limiter(const RateLimiterConfig& config);
 
     DeviceId id() const override { return DeviceId::kBlock; }
     const char* name() const override { return name_.c_str(); }
@@ -64,46 +78,67 @@ private:
 
     Block(Loop& loop, BlockConfig config);
     Result<void> open();
-    Result<void> start_engine();
+    Result<void> start_engine(const EngineFactory& factory);
+    void set_limits();
+    void switch_file();
 
-    bool may_serve() const { return activity_ == Activity::kActive && !paused_; }
+    bool may_serve() const {
+        return activity_ == Activity::kActive && !paused_ && !replacement_ && !starved_ && !rate_limiter_.blocked();
+    }
     void serve(unsigned queue);
     void serve_all();
-    void serve_next_turn();
     void take_requests(unsigned queue);
     unsigned& budget();
-    void start(Request& request);
+    enum class Started : uint8_t { kYes, kNotNow };
+    Started start(Request& request);
+    void go(Request& request, const BlockRequest& parsed);
     void start_flush(Request& request);
     void release_flushes(const Request& finished_write);
     void finish(Request& request, uint8_t status);
     void fail_request(Request& request, const char* reason);
+    bool try_fallback(Request& request, int64_t result);
     void settle();
+    void end_drains();
     void set_broken(const char* reason);
 
+    bool poll() override;
+    bool arm() override;
     void on_transfer_done(BlockTransfer& transfer, int64_t result) override;
     void on_batch_done() override;
 
+    /// A file that takes the present one's place once nothing is in flight.
+    struct Replacement {
+        std::string path;
+        BlockFile file;
+        std::move_only_function<void(Result<void>)> done;
+    };
+
     Loop& loop_;
-    const BlockConfig config_;
+    BlockConfig config_;
     const std::string name_;
     BlockConfig::IoEngine engine_;
-    OwnedFd file_;
-    std::string device_id_;           // what get-id answers
+    BlockFile file_;
     std::atomic<uint64_t> sectors_ = 0;  // any thread: part of the configuration space
+    std::vector<uint16_t> queue_sizes_;
+    uint64_t features_ = 0;              // offered; fixed, whatever file comes later
+    uint32_t block_size_ = kSectorSize;  // announced
     BlockLimits limits_;
 
-    std::unique_ptr<Pool> pool_;      // before the engine, which lets go of the requests when it goes
+    std::unique_ptr<Pool> pool_;         // before the engine, which lets go of the requests when it goes
     std::unique_ptr<BlockIo> io_;
+    RateLimiter rate_limiter_;
 
     Activity activity_ = Activity::kInactive;
     bool paused_ = false;
+    bool starved_ = false;               // a queue was left with chains because the pool was empty
+    bool armed_ = false;                 // the driver kicks, because nobody looks
     std::optional<Activation> activation_;
-    bool serve_posted_ = false;
-    unsigned budget_ = 0;             // requests that may still be taken in the loop's turn number …
+    Polling polling_;
+    unsigned budget_ = 0;                // requests that may still be taken in the loop's turn number …
     uint64_t budget_turn_ = UINT64_MAX;
-    bool starved_ = false;            // a queue was left with chains because the pool was empty
     std::move_only_function<void()> on_reset_drained_;
     std::move_only_function<void()> on_paused_;
+    std::optional<Replacement> replacement_;
 };
 
 }  // namespace wisp::virtio

@@ -16,6 +16,7 @@
 #include "base/guest_memory.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "virtio/block_file.h"
 
 namespace wisp::virtio {
 
@@ -27,6 +28,7 @@ struct BlockTransfer {
     uint64_t offset = 0;             ///< bytes into the file
     uint64_t length = 0;             ///< bytes; of all `slices` for reads and writes
     std::span<GuestSlice> slices;
+    BlockFile::Cache file = BlockFile::Cache::kPageCache;  ///< of a direct file: which of its two descriptors
     BlockTransfer* next = nullptr;   ///< the engine's, while it has the transfer
 
     bool has_data() const { return kind == Kind::kRead || kind == Kind::kWrite; }
@@ -55,8 +57,12 @@ public:
     /// Hands over all that is queued, in one system call where the host has one for it, and tells the listener at once what
     /// is complete already. Within a call to the listener it does nothing: the call that is under way takes care.
     virtual void submit() = 0;
+    /// A look, without a system call where there is nothing, for completions. True if the listener was told of any.
+    virtual bool poll() = 0;
+    /// The loop is about to sleep: a completion must wake it from now on. True if there is one already.
+    virtual bool arm() = 0;
     /// From now on transfers go to this file, which must stay open; nothing may be queued or in flight.
-    virtual Result<void> set_file(int fd) = 0;
+    virtual Result<void> set_file(const BlockFile& file) = 0;
 };
 
 /// An engine on its own restricted ring. An error: the host forbids io_uring. Never more than `max_in_flight` transfers.
@@ -65,7 +71,12 @@ Result<std::unique_ptr<BlockIo>> create_uring_block_io(Loop& loop, BlockIoListen
 std::unique_ptr<BlockIo> create_sync_block_io(BlockIoListener& listener);
 
 /// One transfer by one system call. Result as in BlockIoListener.
-int64_t run_transfer(int fd, const BlockTransfer& transfer);
+int64_t run_transfer(const BlockFile& file, const BlockTransfer& transfer);
+/// The descriptor that a transfer is for.
+inline int file_of(const BlockFile& file, const BlockTransfer& transfer) {
+    const bool cached = transfer.file == BlockFile::Cache::kPageCache && file.cached_fd.valid();
+    return cached ? file.cached_fd.get() : file.fd.get();
+}
 /// fallocate(2) mode of a discard or write-zeroes.
 int fallocate_mode(BlockTransfer::Kind kind);
 

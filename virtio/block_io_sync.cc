@@ -21,7 +21,8 @@ int fallocate_mode(BlockTransfer::Kind kind) {
     __builtin_unreachable();
 }
 
-int64_t run_transfer(int fd, const BlockTransfer& transfer) {
+int64_t run_transfer(const BlockFile& file, const BlockTransfer& transfer) {
+    const int fd = file_of(file, transfer);
     const auto offset = static_cast<off_t>(transfer.offset);
     const auto count = static_cast<int>(transfer.slices.size());
     int64_t result = -1;
@@ -52,22 +53,25 @@ public:
         if (submitting_) return;
         submitting_ = true;
         while (!queued_.empty()) {
-            while (BlockTransfer* transfer = queued_.pop()) listener_.on_transfer_done(*transfer, run_transfer(fd_, *transfer));
+            while (BlockTransfer* transfer = queued_.pop()) listener_.on_transfer_done(*transfer, run_transfer(*file_, *transfer));
             listener_.on_batch_done();
         }
         submitting_ = false;
     }
 
-    Result<void> set_file(int fd) override {
+    bool poll() override { return false; }
+    bool arm() override { return false; }
+
+    Result<void> set_file(const BlockFile& file) override {
         CHECK(queued_.empty());
-        fd_ = fd;
+        file_ = &file;
         return {};
     }
 
 private:
     BlockIoListener& listener_;
     TransferList queued_;
-    int fd_ = -1;
+    const BlockFile* file_ = nullptr;
     bool submitting_ = false;
 };
 

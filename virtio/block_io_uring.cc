@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/check.h"
-#include "base/log.h"
+#include "base/fd.h"
 #include "base/ring.h"
 #include "virtio/block_io.h"
 
@@ -15,10 +15,64 @@ namespace {
 // Guest-driven: all that this ring will ever do, and only on the drive's own file.
 constexpr uint8_t kOpcodes[] = {IORING_OP_READ,  IORING_OP_WRITE, IORING_OP_READV,
                                 IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE};
-constexpr unsigned kFileSlot = 0;
+// The drive's file, and for a direct one the same through the page cache.
+constexpr int kFileSlot = 0;
+constexpr int kCachedFileSlot = 1;
 
 // Where the kernel had no memory for a submission: try again after this.
 constexpr uint64_t kRetry_ns = 1'000'000;
+
+// Writes into the page cache are done at once, by a plain system call, as long as they are quick: that is a copy of some
+// kilobytes, while io_uring hands each of them to a worker thread on file systems that cannot write without blocking. A
+// write that was slow (the host throttles writers, the disk is behind) sends the following ones through the ring for a
+// while, longer each time it happens again: the loop has other devices to serve.
+class InlineWrites {
+public:
+    bool take(const BlockFile& file, BlockTransfer& transfer) {
+        const bool cached = transfer.file == BlockFile::Cache::kPageCache || !file.cached_fd.valid();
+        if (transfer.kind != BlockTransfer::Kind::kWrite || !cached || transfer.length > kLargest) return false;
+        if (off_until_ns_ != 0 && monotonic_ns() < off_until_ns_) return false;
+        waiting_.push(transfer);
+        return true;
+    }
+    bool empty() const { return waiting_.empty(); }
+
+    /// Does a few; false if there were none.
+    bool run(const BlockFile& file, BlockIoListener& listener) {
+        if (waiting_.empty()) return false;
+        uint64_t before_ns = monotonic_ns();
+        for (unsigned i = 0; i < kBatch && !waiting_.empty(); ++i) {
+            BlockTransfer& transfer = *waiting_.pop();
+            const int64_t result = run_transfer(file, transfer);
+            const uint64_t after_ns = monotonic_ns();
+            learn(after_ns, after_ns - before_ns);
+            before_ns = after_ns;
+            listener.on_transfer_done(transfer, result);
+        }
+        return true;
+    }
+
+private:
+    static constexpr uint64_t kLargest = 256 << 10;
+    static constexpr unsigned kBatch = 8;
+    static constexpr uint64_t kSlow_ns = 2'000'000;
+    static constexpr uint64_t kFirstPause_ns = 20'000'000;
+    static constexpr uint64_t kLongestPause_ns = 1'000'000'000;
+
+    void learn(uint64_t now_ns, uint64_t took_ns) {
+        if (took_ns >= kSlow_ns) {
+            off_until_ns_ = now_ns + pause_ns_;
+            pause_ns_ = pause_ns_ * 2 < kLongestPause_ns ? pause_ns_ * 2 : kLongestPause_ns;
+        } else if (off_until_ns_ != 0 && now_ns - off_until_ns_ > pause_ns_) {
+            off_until_ns_ = 0;
+            pause_ns_ = kFirstPause_ns;
+        }
+    }
+
+    TransferList waiting_;
+    uint64_t off_until_ns_ = 0;
+    uint64_t pause_ns_ = kFirstPause_ns;
+};
 
 class UringBlockIo final : public BlockIo {
 public:
@@ -38,16 +92,19 @@ public:
     }
 
     Result<void> create(Loop& loop) {
+        completed_ = TRY(create_eventfd());
         TRY(ring_.create({.entries = static_cast<unsigned>(operations_.size()),
                           .opcodes = kOpcodes,
                           .fixed_files_only = true,
-                          .file_slots = 1,
-                          .wait = Ring::Wait::kByPoll}));
-        watch_ = TRY(loop.watch(ring_.fd(), EPOLLIN, on_ring_ready_));
+                          .file_slots = 2,
+                          .completion_eventfd = completed_.get()}));
+        ring_.notify(Ring::Notify::kOff);
+        watch_ = TRY(loop.watch(completed_.get(), EPOLLIN, on_completed_));
         return {};
     }
 
     void queue(BlockTransfer& transfer) override {
+        if (inline_writes_.take(*file_, transfer)) return;
         CHECK(free_);
         Operation& operation = *free_;
         free_ = operation.next_free;
@@ -61,9 +118,23 @@ public:
 
     void submit() override { turn(); }
 
-    Result<void> set_file(int fd) override {
-        CHECK(ring_.in_flight() == 0);
-        return ring_.set_file(kFileSlot, fd);
+    // The eventfd is on only while the loop sleeps: most completions are there when submit() returns, or are found by poll().
+    bool poll() override {
+        if (!ring_.pending()) return false;
+        turn();
+        return true;
+    }
+    bool arm() override {
+        if (ring_.in_flight() == 0) return false;
+        ring_.notify(Ring::Notify::kOn);
+        return ring_.pending();
+    }
+
+    Result<void> set_file(const BlockFile& file) override {
+        CHECK(ring_.in_flight() == 0 && inline_writes_.empty());
+        file_ = &file;
+        TRY(ring_.set_file(kFileSlot, file.fd.get()));
+        return ring_.set_file(kCachedFileSlot, file.cached_fd.get());
     }
 
 private:
@@ -74,28 +145,28 @@ private:
         Operation* next_free = nullptr;
     };
 
-    static void fill(io_uring_sqe* entry, const BlockTransfer& transfer) {
+    void fill(io_uring_sqe* entry, const BlockTransfer& transfer) const {
+        const int slot = file_of(*file_, transfer) == file_->fd.get() ? kFileSlot : kCachedFileSlot;
         const auto count = static_cast<unsigned>(transfer.slices.size());
+        const auto length = static_cast<unsigned>(transfer.length);
         switch (transfer.kind) {
             case BlockTransfer::Kind::kRead:
                 if (count == 1)
-                    io_uring_prep_read(entry, kFileSlot, transfer.slices[0].host_address(),
-                                       static_cast<unsigned>(transfer.length), transfer.offset);
+                    io_uring_prep_read(entry, slot, transfer.slices[0].host_address(), length, transfer.offset);
                 else
-                    io_uring_prep_readv(entry, kFileSlot, as_iovecs(transfer.slices), count, transfer.offset);
+                    io_uring_prep_readv(entry, slot, as_iovecs(transfer.slices), count, transfer.offset);
                 break;
             case BlockTransfer::Kind::kWrite:
                 if (count == 1)
-                    io_uring_prep_write(entry, kFileSlot, transfer.slices[0].host_address(),
-                                        static_cast<unsigned>(transfer.length), transfer.offset);
+                    io_uring_prep_write(entry, slot, transfer.slices[0].host_address(), length, transfer.offset);
                 else
-                    io_uring_prep_writev(entry, kFileSlot, as_iovecs(transfer.slices), count, transfer.offset);
+                    io_uring_prep_writev(entry, slot, as_iovecs(transfer.slices), count, transfer.offset);
                 break;
-            case BlockTransfer::Kind::kFlush: io_uring_prep_fsync(entry, kFileSlot, IORING_FSYNC_DATASYNC); break;
+            case BlockTransfer::Kind::kFlush: io_uring_prep_fsync(entry, slot, IORING_FSYNC_DATASYNC); break;
             case BlockTransfer::Kind::kDiscard:
             case BlockTransfer::Kind::kWriteZeroes:
             case BlockTransfer::Kind::kWriteZeroesUnmap:
-                io_uring_prep_fallocate(entry, kFileSlot, fallocate_mode(transfer.kind), static_cast<off_t>(transfer.offset),
+                io_uring_prep_fallocate(entry, slot, fallocate_mode(transfer.kind), static_cast<off_t>(transfer.offset),
                                         static_cast<off_t>(transfer.length));
                 break;
         }
@@ -108,7 +179,7 @@ private:
         listener_.on_transfer_done(transfer, result);
     }
 
-    void on_ring_ready(uint32_t) { turn(); }
+    void on_completed(uint32_t) { turn(); }
     void retry() {
         unsubmitted_ = true;
         turn();
@@ -118,10 +189,11 @@ private:
     void turn() {
         if (turning_) return;
         turning_ = true;
+        ring_.notify(Ring::Notify::kOff);
         bool progress;
         do {
             if (std::exchange(unsubmitted_, false)) submit_all();
-            progress = false;
+            progress = inline_writes_.run(*file_, listener_);
             while (ring_.reap() > 0) progress = true;
             if (progress) listener_.on_batch_done();
         } while (progress || unsubmitted_);
@@ -135,14 +207,17 @@ private:
     }
 
     BlockIoListener& listener_;
+    const BlockFile* file_ = nullptr;
+    InlineWrites inline_writes_;
     std::vector<Operation> operations_;
     Operation* free_ = nullptr;
     bool unsubmitted_ = false;
     bool turning_ = false;
     bool closing_ = false;
+    OwnedFd completed_;
     Ring ring_;
     Timer retry_;
-    MemberWatcher<UringBlockIo, &UringBlockIo::on_ring_ready> on_ring_ready_{*this};
+    MemberWatcher<UringBlockIo, &UringBlockIo::on_completed> on_completed_{*this};
     Watch watch_;
 };
 

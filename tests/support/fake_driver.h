@@ -37,6 +37,7 @@ public:
     uint16_t submit();
     /// Addresses of the buffers so far.
     uint64_t address(size_t index) const { return descriptors_[index].address; }
+    uint64_t last_address() const { return descriptors_.back().address; }
 
 private:
     struct Described {

@@ -139,7 +139,9 @@ TEST_CASE("block: the configuration says how large it is and how a request may l
     std::byte beyond[4] = {std::byte{9}};
     drive.block->read_config(1000, beyond);
     CHECK(beyond[0] == std::byte{0});
-    CHECK(drive.block->features() == ((1u << VIRTIO_BLK_F_SEG_MAX) | (1u << VIRTIO_BLK_F_SIZE_MAX)));
+    constexpr uint64_t kAlways = (1u << VIRTIO_BLK_F_SEG_MAX) | (1u << VIRTIO_BLK_F_SIZE_MAX);
+    constexpr uint64_t kIfTheFileCan = (1u << VIRTIO_BLK_F_DISCARD) | (1u << VIRTIO_BLK_F_WRITE_ZEROES);
+    CHECK((drive.block->features() & ~kIfTheFileCan) == kAlways);
 }
 
 TEST_CASE("block: what is written is read, and lies in the file") {
@@ -289,4 +291,102 @@ TEST_CASE("block: a paused drive takes nothing until it is resumed") {
         drive.block->resume();
         CHECK(drive.wait().written == 513);
     }
+}
+
+TEST_CASE("block: discard and write-zeroes give zeroes, within the disk and the announced length") {
+    for (const Engine engine : kEngines) {
+        const TempFile file(std::string(64 * 512, 'x'));
+        Drive drive(file, {.io_engine = engine});
+        if (!(drive.block->features() & (1u << VIRTIO_BLK_F_DISCARD))) return;  // the host's file system cannot
+        auto range = [](uint64_t sector, uint32_t sectors, uint32_t flags) {
+            const virtio_blk_discard_write_zeroes wire{sector, sectors, flags};
+            return std::string(reinterpret_cast<const char*>(&wire), sizeof wire);
+        };
+        CHECK(drive.ask(header(VIRTIO_BLK_T_WRITE_ZEROES), range(8, 2, 0)).status == VIRTIO_BLK_S_OK);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_WRITE_ZEROES), range(16, 2, 1)).status == VIRTIO_BLK_S_OK);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(24, 8, 0)).status == VIRTIO_BLK_S_OK);
+        std::string expected(64 * 512, 'x');
+        for (const auto& [sector, sectors] : {std::pair{8, 2}, {16, 2}, {24, 8}})
+            expected.replace(static_cast<size_t>(sector) * 512, static_cast<size_t>(sectors) * 512, static_cast<size_t>(sectors) * 512, '\0');
+        CHECK(file.content() == expected);
+
+        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(63, 2, 0)).status == VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(UINT64_MAX, 2, 0)).status == VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(0, 0, 0)).status == VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(0, 8, 1)).status == VIRTIO_BLK_S_UNSUPP);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_WRITE_ZEROES), range(0, 8, 2)).status == VIRTIO_BLK_S_UNSUPP);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(0, 8, 0) + "more").status == VIRTIO_BLK_S_IOERR);
+        CHECK(file.content() == expected);
+    }
+}
+
+TEST_CASE("block: a read-only drive offers neither discard nor write-zeroes") {
+    const TempFile file(4096);
+    Drive drive(file, {.read_only = true});
+    CHECK_FALSE(drive.block->features() & ((1u << VIRTIO_BLK_F_DISCARD) | (1u << VIRTIO_BLK_F_WRITE_ZEROES)));
+}
+
+TEST_CASE("block: with O_DIRECT, aligned or not, all that is written is read") {
+    for (const Engine engine : kEngines) {
+        const TempFile file(1 << 20);
+        auto direct = BlockFile::open(file.path(), BlockFile::Access::kReadWrite, BlockFile::Cache::kDirect, "probe");
+        if (!direct) return;  // the host's file system has no O_DIRECT
+        Drive drive(file, {.io_engine = engine, .host_cache = BlockFile::Cache::kDirect});
+        CHECK(drive.block->features() & (1u << VIRTIO_BLK_F_BLK_SIZE));
+        virtio_blk_config space{};
+        drive.block->read_config(0, std::as_writable_bytes(std::span(&space, 1)));
+        CHECK(space.blk_size == direct->block_size);
+        // Buffers follow 16-byte headers, so they lie anywhere; every third is on a page.
+        int seed = 0;
+        for (const uint64_t sector : {0, 8, 16, 3, 24, 100, 1024}) {
+            for (const size_t size : {512, 4096, 8192, 12800}) {
+                const std::string data = pattern(size, ++seed);
+                CHECK(drive.ask(header(VIRTIO_BLK_T_OUT, sector), data).status == VIRTIO_BLK_S_OK);
+                CHECK(drive.ask(header(VIRTIO_BLK_T_IN, sector), {}, static_cast<uint32_t>(size)).data == data);
+                drive.driver.recycle();
+                auto chain = drive.driver.chain().readable(header(VIRTIO_BLK_T_IN, sector));
+                (void)drive.driver.allocate(4096 - drive.driver.allocate(0) % 4096);
+                const uint64_t page = drive.driver.allocate(size);
+                chain.descriptor(page, static_cast<uint32_t>(size), 2).writable(1).submit();
+                CHECK(drive.wait().written == size + 1);
+                CHECK(drive.driver.bytes(page, size) == data);
+            }
+        }
+    }
+}
+
+TEST_CASE("block: another file takes the drive's place, with its size, and the driver is told") {
+    for (const Engine engine : kEngines) {
+        const TempFile first(std::string(4096, 'a')), second(std::string(8192, 'b'));
+        Drive drive(first, {.io_engine = engine});
+        CHECK_FALSE(drive.block->replace_file("/nonexistent", [](Result<void>) { FAIL(); }).has_value());
+        CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 8), {}, 512).status == VIRTIO_BLK_S_IOERR);
+        bool done = false;
+        REQUIRE(drive.block->replace_file(second.path(), [&](Result<void> result) { done = result.has_value(); }).has_value());
+        CHECK(done);
+        CHECK(drive.config_changes == 1);
+        le64 capacity;
+        drive.block->read_config(0, std::as_writable_bytes(std::span(&capacity, 1)));
+        CHECK(capacity == 16);
+        CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 8), {}, 512).data == std::string(512, 'b'));
+        CHECK(drive.block->config().path == second.path());
+    }
+}
+
+TEST_CASE("block: a rate limit holds back requests, not the loop, and a pause does not wait for it") {
+    const TempFile file(1 << 20);
+    BlockConfig config;
+    config.rate_limiter.ops = TokenBucketConfig{4, 0, 40};
+    Drive drive(file, config);
+    const uint64_t start_ns = monotonic_ns();
+    for (int i = 0; i < 8; ++i)
+        drive.driver.chain().indirect().readable(header(VIRTIO_BLK_T_IN)).writable(512).writable(1).submit();
+    for (int i = 0; i < 4; ++i) CHECK(drive.wait().written == 513);
+    CHECK_FALSE(drive.driver.used());
+    bool paused = false;
+    drive.block->pause([&] { paused = true; });
+    CHECK(paused);
+    drive.block->resume();
+    for (int i = 0; i < 4; ++i) CHECK(drive.next().written == 513);
+    CHECK(monotonic_ns() - start_ns >= 39'000'000);
 }

@@ -118,3 +118,80 @@ TEST_CASE("loop: work posted by other threads runs on the loop, in order, and st
         CHECK(std::is_sorted(ran.begin(), ran.end()));
     }
 }
+
+namespace {
+
+// Work that shows in memory only, as a virtqueue's does.
+struct CountingSource final : PollSource {
+    bool poll() override {
+        ++looks;
+        if (work == 0) return false;
+        --work;
+        ++done;
+        return true;
+    }
+    bool arm() override {
+        ++armed;
+        return work > 0;
+    }
+    int work = 0, done = 0, armed = 0, looks = 0;
+};
+
+}  // namespace
+
+TEST_CASE("loop: a source is armed before the loop sleeps, and work that is there already is not slept over") {
+    for (const auto backend : kBackends) {
+        auto loop = make_loop(backend);
+        CountingSource source;
+        {
+            const Polling polling = loop->poll(source);
+            source.work = 3;
+            while (source.done < 3) REQUIRE(loop->turn(-1).has_value());  // would sleep for ever
+            const int armed = source.armed;
+            REQUIRE(loop->turn(1'000'000).has_value());
+            CHECK(source.armed > armed);
+        }
+        source.work = 1;
+        REQUIRE(loop->turn(1'000'000).has_value());
+        CHECK(source.done == 3);
+    }
+}
+
+TEST_CASE("loop: busy-polling starts where it pays and stops where it does not") {
+    auto loop = make_loop(Loop::Backend::kAutomatic);
+    if (!loop->uses_io_uring()) return;
+    loop->set_busy_poll_ns(20'000'000);  // long enough for the slowest machine's sleep to be shorter
+    auto event = *create_eventfd();
+    CountingWatcher watcher;
+    const Watch watch = *loop->watch(event.get(), EPOLLIN, watcher);
+    CountingSource source;
+    const Polling polling = loop->poll(source);
+    auto looks = [&](int64_t timeout_ns) {
+        const int before = source.looks;
+        REQUIRE(loop->turn(timeout_ns).has_value());
+        return source.looks - before;
+    };
+    CHECK(looks(1'000'000) == 1);
+    for (int i = 0; i < 20; ++i) {  // short sleeps: it learns
+        signal_eventfd(event.get());
+        REQUIRE(loop->turn(-1).has_value());
+    }
+    CHECK(looks(30'000'000) > 10);
+    for (int i = 0; i < 20; ++i) REQUIRE(loop->turn(25'000'000).has_value());  // nothing comes: it unlearns
+    CHECK(looks(1'000'000) == 1);
+}
+
+TEST_CASE("loop: a busy source does not keep timers and other threads' work waiting") {
+    auto loop = make_loop(Loop::Backend::kAutomatic);
+    loop->set_busy_poll_ns(1'000'000'000);
+    CountingSource source;
+    const Polling polling = loop->poll(source);
+    source.work = INT32_MAX;
+    bool expired = false, posted = false;
+    Timer timer(*loop, [&] { expired = true; });
+    timer.arm(2'000'000);
+    loop->post([&] { posted = true; });
+    for (int i = 0; i < 10'000 && !(expired && posted); ++i) REQUIRE(loop->turn(-1).has_value());
+    CHECK(expired);
+    CHECK(posted);
+}

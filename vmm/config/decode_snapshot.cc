@@ -17,7 +17,7 @@ constexpr const char* kSnapshotTypes[] = {"Diff", "Full"};
 constexpr const char* kBackendTypes[] = {"File", "Uffd"};
 constexpr const char* kHugePages[] = {"Snapshot", "None", "Transparent", "2M"};
 constexpr const char* kActionTypes[] = {"FlushMetrics", "InstanceStart", "SendCtrlAltDel"};
-constexpr const char* kVmStates[] = {"Paused", "Resumed"};
+constexpr const char* kWantedStates[] = {"Paused", "Resumed"};
 
 constexpr Field kCreateFields[] = {
     with<&SnapshotCreate::snapshot_type, read_enum<SnapshotType, kSnapshotTypes>>("snapshot_type", false),
@@ -51,7 +51,7 @@ constexpr Field kLoadFields[] = {
 };
 
 constexpr Field kActionFields[] = {with<&Action::action_type, read_enum<ActionType, kActionTypes>>("action_type", true)};
-constexpr Field kVmFields[] = {with<&VmUpdate::state, read_enum<VmState, kVmStates>>("state", true)};
+constexpr Field kVmFields[] = {with<&VmUpdate::state, read_enum<WantedState, kWantedStates>>("state", true)};
 
 }  // namespace
 

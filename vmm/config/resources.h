@@ -245,11 +245,11 @@ struct Action {
     ActionType action_type = ActionType::kFlushMetrics;
 };
 
-enum class VmState : uint8_t { kPaused, kResumed };
+enum class WantedState : uint8_t { kPaused, kResumed };
 
 /// PATCH /vm.
 struct VmUpdate {
-    VmState state = VmState::kPaused;
+    WantedState state = WantedState::kPaused;
 };
 
 }  // namespace wisp::config

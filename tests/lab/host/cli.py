@@ -9,7 +9,7 @@ import signal
 import sys
 
 import l1
-from client import Disconnected, Interrupted, Session
+from client import Disconnected, Interrupted, NotUp, Session
 from common import BUILD, EXIT_LAB, EXIT_TIMEOUT, PROJECT, LabError
 
 PATH = "/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -41,12 +41,8 @@ def run_main(argv):
         arguments.error("no COMMAND after --")
     env, stage, cwd = environment(options), [stage_path(f) for f in options.stage], working_directory()
     with some_l1(options) as machine:
-        try:
-            with machine.slot() as connection:
-                session = Session(connection, options.boot_timeout)
-                code = session.run(command, cwd, env, stage, options.timeout)
-        except (Disconnected, ConnectionRefusedError, FileNotFoundError):
-            raise LabError(f"L1 ended while it ran {command[0]}; its last words are in {machine.keep_console()}") from None
+        with session_on(machine, options.boot_timeout, f"ran {command[0]}") as session:
+            code = session.run(command, cwd, env, stage, options.timeout)
         if code == EXIT_TIMEOUT and session.timed_out:
             complain(f"{command[0]} did not end within {options.timeout:g} s and was killed")
     return code
@@ -59,8 +55,8 @@ def some_l1(options):
     if options.keep:
         yield kept_l1(wanted)
         return
-    fitting = () if options.fresh else [m for m in l1.running() if m.info["kept"] and m.fits(wanted)]
-    if fitting:
+    fitting = [m for m in l1.running() if m.info["kept"] and m.fits(wanted)]
+    if fitting and not options.fresh:
         yield fitting[0]
         return
     machine = l1.start(f"run-{os.getpid()}", wanted, kept=False)
@@ -68,6 +64,18 @@ def some_l1(options):
         yield machine
     finally:
         machine.down()
+
+
+@contextlib.contextmanager
+def session_on(machine, boot_timeout_s, doing):
+    try:
+        with machine.slot() as connection:
+            yield Session(connection, boot_timeout_s)
+    except (Disconnected, ConnectionRefusedError, FileNotFoundError):
+        raise LabError(f"L1 ended while it {doing}: {machine.last_words()} (its console's log: {l1.LAST_CONSOLE})") from None
+    except NotUp:
+        raise LabError(f"L1 did not answer within {boot_timeout_s:g} s: raise --boot-timeout if this machine is busy, "
+                       f"or see {l1.LAST_CONSOLE}") from None
 
 
 def kept_l1(wanted):
@@ -85,10 +93,8 @@ def up_main(argv):
     options = parser("up", "Brings up an L1 that tests/lab/run then uses, until tests/lab/down.").parse_args(argv)
     machine = kept_l1(l1.wanted_info(options))
     try:
-        with machine.slot() as connection:
-            Session(connection, options.boot_timeout)
-    except Disconnected:
-        raise LabError(f"L1 ended while it booted; its last words are in {machine.keep_console()}") from None
+        with session_on(machine, options.boot_timeout, "booted"):
+            pass
     except BaseException:
         machine.down()
         raise
@@ -106,7 +112,7 @@ def down_main(argv):
 
 def environment(options):
     """What COMMAND sees. The caller's variables are not passed on, so that a test does the same wherever it is called."""
-    env = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/bash", "LANG": "C.UTF-8",
+    env = {"PATH": PATH, "HOME": "/run/lab/home", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/bash", "LANG": "C.UTF-8",
            "PYTHONDONTWRITEBYTECODE": "1", "WISP_BUILD": BUILD, "WISP_LAB": "icount" if options.icount else "1"}
     for item in options.env:
         name, has_value, value = item.partition("=")

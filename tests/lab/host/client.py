@@ -10,6 +10,7 @@ import time
 from common import EXIT_TIMEOUT, LabError
 
 MAX_PAYLOAD = 64 * 1024
+INPUT_WINDOW = 256 * 1024  # agent.cc's kInputWindow
 GRACE_S = 2  # a Ctrl-C is passed on to the command; after this long, or at the second, the command is killed
 
 
@@ -21,6 +22,10 @@ class Interrupted(Exception):
 
 class Disconnected(Exception):
     """L1 is gone."""
+
+
+class NotUp(Exception):
+    """L1 did not answer in time."""
 
 
 def frame(kind, payload=b""):
@@ -46,7 +51,7 @@ class Session:
         while answer not in self.received:
             self.received = self.received[-len(answer):]  # what the client before did not take
             if not self.exchange(deadline):
-                raise LabError(f"L1 did not come up within {boot_timeout_s} s: the machine is too busy, or see its console log")
+                raise NotUp
         self.received = self.received.partition(answer)[2]
 
     def exchange(self, deadline, more_fds=()):
@@ -93,21 +98,25 @@ class Session:
         deadline = time.monotonic() + timeout_s if timeout_s else None
         interrupt = Interrupt(self)
         wake = interrupt.wake.fileno()
-        stdin_open = True
+        stdin_open, window = True, INPUT_WINDOW
         while True:
-            stdin = [0] if stdin_open and len(self.outgoing) < MAX_PAYLOAD else []
+            stdin = [0] if stdin_open and window and len(self.outgoing) < MAX_PAYLOAD else []
             ready = self.exchange(interrupt.sooner(deadline), [wake, *stdin])
             if ready.get(wake):
                 interrupt.wake.recv(64)
                 continue
             if ready.get(0):
-                data = os.read(0, MAX_PAYLOAD)
+                data = os.read(0, min(window, MAX_PAYLOAD))
                 stdin_open = bool(data)
+                window -= len(data)
                 self.outgoing += frame(b"I", data)
             for kind, payload in self.frames():
                 if kind == b"X":
                     return payload[0]
-                write_all(1 if kind == b"O" else 2, payload)
+                if kind == b"R":
+                    window += int.from_bytes(payload, "little")
+                else:
+                    write_all(1 if kind == b"O" else 2, payload)
             if not ready:
                 interrupt.raise_if_over()
                 self.timed_out = True

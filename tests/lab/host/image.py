@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What L1 boots from: Debian's cloud kernel, and an initramfs made here and kept in <build>/lab until an input changes."""
 
+import contextlib
 import fcntl
 import glob
 import hashlib
@@ -14,11 +15,11 @@ import tempfile
 from common import BUILD, LAB, LabError
 
 BUSYBOX = "/bin/busybox"
-APPLETS = ("sh", "cat", "chmod", "cp", "echo", "hostname", "ifconfig", "insmod", "ln", "mkdir", "mount", "readlink", "switch_root")
+APPLETS = ("sh", "chmod", "cp", "echo", "hostname", "ifconfig", "insmod", "ln", "mkdir", "mount", "readlink", "switch_root")
 # In the order of loading, which modules.dep refines; everything else can be loaded with modprobe once L1 is up.
 MODULES = ("virtio_pci", "virtio_console", "virtiofs", "overlay", "kvm-amd", "tun", "loop", "vhost_vsock")
 PROGRAMS = ("agent", "measure")
-CXX = ("g++", "-std=c++23", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s")
+CXX = ("g++", "-std=c++23", "-O2", "-Wall", "-Wextra", "-Werror")
 
 
 def kernel():
@@ -90,12 +91,12 @@ class Cpio:
         self.add("TRAILER!!!", 0)
 
 
-def compile_programs(folder):
-    for program in PROGRAMS:
-        source = f"{LAB}/l1/{program}.cc"
-        done = subprocess.run([*CXX, "-o", f"{folder}/{program}", source], check=False)
-        if done.returncode:
-            raise LabError(f"cannot compile {source}: see the compiler's message above")
+def compile_file(source, output, *kind):
+    if shutil.which("g++") is None:
+        raise LabError(f"g++ is missing, and {source} is to be compiled: install g++")
+    done = subprocess.run([*CXX, *kind, "-o", output, source], check=False)
+    if done.returncode:
+        raise LabError(f"cannot compile {source}: see the compiler's message above")
 
 
 def pack(path, folder, modules):
@@ -138,16 +139,34 @@ def prepare():
     path = f"{BUILD}/lab/l1-{key}.cpio"
     if os.path.exists(path):
         return vmlinuz, path, key
-    if shutil.which("g++") is None:
-        raise LabError("g++ is missing, and the lab's agent is compiled here: install g++")
+    with once(path) as (wanted, folder):
+        if wanted:
+            for program in PROGRAMS:
+                compile_file(f"{LAB}/l1/{program}.cc", f"{folder}/{program}", "-static", "-s")
+            pack(f"{folder}/l1.cpio", folder, modules)
+            for old in glob.glob(f"{BUILD}/lab/l1-*.cpio"):
+                os.unlink(old)
+            os.rename(f"{folder}/l1.cpio", path)
+    return vmlinuz, path, key
+
+
+def noatime_shim():
+    """See noatime.cc."""
+    source = f"{LAB}/host/noatime.cc"
+    with open(source, "rb") as data:
+        path = f"{BUILD}/lab/noatime-{hashlib.sha256(data.read()).hexdigest()[:16]}.so"
+    with once(path) as (wanted, folder):
+        if wanted:
+            compile_file(source, f"{folder}/shim", "-shared", "-fPIC")
+            os.rename(f"{folder}/shim", path)
+    return path
+
+
+@contextlib.contextmanager
+def once(path):
+    """Gives (whether the file is still to be made, a folder to make it in) to one process at a time."""
     os.makedirs(f"{BUILD}/lab", exist_ok=True)
     with open(f"{BUILD}/lab/image.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.exists(path):
-            with tempfile.TemporaryDirectory(dir=f"{BUILD}/lab") as folder:
-                compile_programs(folder)
-                pack(f"{folder}/l1.cpio", folder, modules)
-                for old in glob.glob(f"{BUILD}/lab/l1-*.cpio"):
-                    os.unlink(old)
-                os.rename(f"{folder}/l1.cpio", path)
-    return vmlinuz, path, key
+        with tempfile.TemporaryDirectory(dir=f"{BUILD}/lab") as folder:
+            yield not os.path.exists(path), folder

@@ -85,11 +85,17 @@ class L1:
         with lock, connect(self.folder, os.path.basename(lock.name).removesuffix(".lock")) as connection:
             yield connection
 
+    def last_words(self):
+        """Why L1 ended, as far as its console or QEMU said so."""
+        lines = []
+        for name, telling in (("console.log", ("Kernel panic", "lab:")), ("qemu.log", ("qemu", "fuse", "unshare", "lab"))):
+            with contextlib.suppress(FileNotFoundError), open(f"{self.folder}/{name}", encoding="utf-8", errors="replace") as log:
+                lines += [line.strip() for line in log if any(t in line for t in telling) and "warning:" not in line]
+        return lines[0] if lines else "it said nothing"
+
     def keep_console(self):
-        """Moves the console log to where it outlives L1, and returns that path."""
         with contextlib.suppress(FileNotFoundError):
             os.replace(f"{self.folder}/console.log", LAST_CONSOLE)
-        return LAST_CONSOLE
 
     def down(self):
         # While QEMU holds the lock the process numbers are those of its own processes, and cannot have been given to others.
@@ -217,7 +223,7 @@ def spawn(args, fds, kept, log, cwd="/", as_root=False):
     if not kept:  # dies with us, however we end
         args = ["setpriv", "--pdeathsig", "KILL", "--", *args]
     if as_root and os.geteuid():
-        args = ["unshare", "--user", "--map-root-user", "--", *args]
+        args = ["unshare", "--user", "--map-root-user", "--", "env", f"LD_PRELOAD={image.noatime_shim()}", *args]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def more_files():

@@ -7,7 +7,9 @@
 // one before it left unfinished, and the two never mix.
 //   to L1:   T token (new client), C working directory, V NAME=value, A argument, S file to stage, G go,
 //            I standard input (empty: its end), K signal number (one byte)
-//   from L1: T token, O standard output, E standard error, X exit code (one byte)
+//   from L1: T token, O standard output, E standard error, R how much input was taken (4 bytes), X exit code (one byte)
+// The client holds back input that would make more than kInputWindow bytes not yet taken: so the agent never has to stop reading
+// its port, and sees a new client's token even while a command ignores its input.
 // A client that goes away, or a second token, ends the command and everything it started.
 #include <fcntl.h>
 #include <sched.h>
@@ -34,6 +36,7 @@ namespace {
 
 constexpr size_t kHeader = 5;
 constexpr size_t kMaxPayload = 64 * 1024;
+constexpr size_t kInputWindow = 256 * 1024;
 constexpr size_t kMaxBuffered = 256 * 1024;
 constexpr const char* kSpinnerFile = "/run/lab/spinner";
 constexpr int kExitLab = 125;  // something of the lab failed, not the command
@@ -152,7 +155,6 @@ class Worker {
     }
 
     bool read_port() {
-        if (in_.size() >= kHeader + kMaxPayload) return false;  // the command does not read its input: neither do we
         char buffer[32 * 1024];
         const ssize_t n = read(port_, buffer, sizeof buffer);
         if (n <= 0) return false;
@@ -176,7 +178,6 @@ class Worker {
                 return true;
             }
             if (in_.size() - at < kHeader + length) break;
-            if (in_[at] == 'I' && stdin_buffer_.size() >= kMaxPayload) break;
             const char type = in_[at];
             const std::string payload = in_.substr(at + kHeader, length);
             at += kHeader + length;
@@ -200,7 +201,8 @@ class Worker {
             case 'G': start(); break;
             case 'I':
                 if (payload.empty()) stdin_ended_ = true;
-                stdin_buffer_ += payload;
+                if (stdin_ < 0) took_input(payload.size());  // nobody reads: dropped, as a shell's pipe would
+                else if (stdin_buffer_.size() + payload.size() <= kInputWindow) stdin_buffer_ += payload;
                 break;
             case 'K':
                 if (pid_ > 0 && payload.size() == 1 && kill(-pid_, payload[0]) < 0) kill(pid_, payload[0]);  // before its setsid()
@@ -242,12 +244,19 @@ class Worker {
         const ssize_t n = write(stdin_, stdin_buffer_.data(), stdin_buffer_.size());
         if (n > 0) {
             stdin_buffer_.erase(0, static_cast<size_t>(n));
+            took_input(static_cast<size_t>(n));
             return true;
         }
         if (errno == EAGAIN) return false;
-        close_fd(stdin_);  // nobody reads: drop the rest, as a shell's pipe would
+        close_fd(stdin_);
+        took_input(stdin_buffer_.size());
         stdin_buffer_.clear();
         return true;
+    }
+
+    void took_input(size_t size) {
+        const auto taken = static_cast<uint32_t>(size);
+        if (taken) send('R', reinterpret_cast<const char*>(&taken), sizeof taken);
     }
 
     bool reap() {

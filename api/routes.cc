@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/routes.h"
+
+namespace wisp::api {
+
+namespace {
+
+using namespace config;
+
+void get_instance(Call call) { call.reply_json(call.controller.instance_info()); }
+void get_version(Call call) { call.reply_json(call.controller.version()); }
+void get_machine(Call call) { call.reply_json(call.controller.machine_config()); }
+
+void get_vm(Call call) {
+    if (call.segment(1) != "config") return call.refuse_path();
+    call.reply_json(call.controller.vm_config());
+}
+
+void put_machine(Call call) {
+    const auto machine = call.body<MachineConfig>();
+    if (!machine) return;
+    if (machine->cpu_template) call.deprecate("PUT /machine-config: cpu_template field is deprecated.");
+    call.reply(call.controller.put_machine(*machine));
+}
+
+void patch_machine(Call call) {
+    const auto patch = call.body<MachineConfigPatch>();
+    if (!patch) return;
+    if (patch->empty()) return call.refuse("Empty PATCH request.");
+    if (patch->cpu_template) call.deprecate("PATCH /machine-config: cpu_template field is deprecated.");
+    call.reply(call.controller.patch_machine(*patch));
+}
+
+void put_cpu_config(Call call) {
+    auto cpu_config = call.body<CpuConfig>();
+    if (cpu_config) call.reply(call.controller.put_cpu_config(*std::move(cpu_config)));
+}
+
+void put_boot_source(Call call) {
+    const auto boot_source = call.body<BootSource>();
+    if (boot_source) call.reply(call.controller.put_boot_source(*boot_source));
+}
+
+void put_drive(Call call) {
+    if (!call.has_id()) return;
+    const auto drive = call.body<Drive>();
+    if (!drive) return;
+    if (drive->drive_id != call.path[1]) return call.refuse("The id from the path does not match the id from the body!");
+    call.reply(call.controller.put_drive(*drive));
+}
+
+void patch_drive(Call call) {
+    if (!call.has_id()) return;
+    const auto patch = call.body<DrivePatch>();
+    if (!patch) return;
+    if (patch->drive_id != call.path[1]) return call.refuse("The id from the path does not match the id from the body!");
+    call.reply(call.controller.patch_drive(*patch));
+}
+
+/// Interfaces tell which ids they are that differ.
+bool same_id(Call& call, const std::string& id) {
+    if (id == call.path[1]) return true;
+    call.refuse(format("The id from the path [%s] does not match the id from the body [%s]!", call.path[1].c_str(), id.c_str()));
+    return false;
+}
+
+void put_network_interface(Call call) {
+    if (!call.has_id()) return;
+    const auto interface = call.body<NetworkInterface>();
+    if (interface && same_id(call, interface->iface_id)) call.reply(call.controller.put_network_interface(*interface));
+}
+
+void patch_network_interface(Call call) {
+    if (!call.has_id()) return;
+    const auto patch = call.body<NetworkInterfacePatch>();
+    if (patch && same_id(call, patch->iface_id)) call.reply(call.controller.patch_network_interface(*patch));
+}
+
+void hot_unplug(Call call) {
+    if (call.has_id()) call.reply(call.controller.refuse_hot_plug());
+}
+
+void put_vsock(Call call) {
+    const auto vsock = call.body<Vsock>();
+    if (!vsock) return;
+    if (vsock->vsock_id) call.deprecate("PUT /vsock: vsock_id field is deprecated.");
+    call.reply(call.controller.put_vsock(*vsock));
+}
+
+void put_logger(Call call) {
+    const auto logger = call.body<Logger>();
+    if (logger) call.reply(call.controller.put_logger(*logger));
+}
+
+void put_metrics(Call call) {
+    const auto metrics = call.body<Metrics>();
+    if (metrics) call.reply(call.controller.put_metrics(*metrics));
+}
+
+void put_serial(Call call) {
+    const auto serial = call.body<Serial>();
+    if (serial) call.reply(call.controller.put_serial(*serial));
+}
+
+void put_action(Call call) {
+    const auto action = call.body<Action>();
+    if (!action) return;
+    Controller& controller = call.controller;
+    switch (action->action_type) {
+        case ActionType::kInstanceStart: return controller.start(std::move(call).later());
+        case ActionType::kFlushMetrics: return call.reply(controller.flush_metrics());
+        case ActionType::kSendCtrlAltDel: return call.reply(controller.send_ctrl_alt_del());
+    }
+}
+
+void patch_vm(Call call) {
+    const auto update = call.body<VmUpdate>();
+    if (!update) return;
+    Controller& controller = call.controller;
+    if (update->state == WantedState::kPaused) return controller.pause(std::move(call).later());
+    controller.resume(std::move(call).later());
+}
+
+void create_snapshot(Call call) {
+    const auto request = call.body<SnapshotCreate>();
+    Controller& controller = call.controller;
+    if (request) controller.create_snapshot(*request, std::move(call).later());
+}
+
+void load_snapshot(Call call) {
+    auto request = call.body<SnapshotLoad>();
+    if (!request) return;
+    const std::string either = "either `mem_backend` or `mem_file_path` ";
+    if (!request->mem_backend && !request->mem_file_path) return call.refuse_body("missing field: " + either + "is required");
+    if (request->mem_backend && request->mem_file_path)
+        return call.refuse_body("too many fields: " + either + "exclusively is required");
+    if (request->mem_file_path || request->enable_diff_snapshots)
+        call.deprecate("PUT /snapshot/load: mem_file_path and enable_diff_snapshots fields are deprecated.");
+    request->track_dirty_pages |= request->enable_diff_snapshots;
+    Controller& controller = call.controller;
+    controller.load_snapshot(*request, std::move(call).later());
+}
+
+void put_snapshot(Call call) {
+    if (call.path.size() < 2) return call.refuse("Missing snapshot operation type.");
+    if (call.path[1] == "create") return create_snapshot(std::move(call));
+    if (call.path[1] == "load") return load_snapshot(std::move(call));
+    call.refuse(format("Invalid request method and/or path: PUT %s.", call.request.path.c_str()));
+}
+
+void get_mmds(Call call) {
+    auto data = call.controller.mmds_data();
+    if (data) return call.reply_json(*std::move(data));
+    call.reply(Outcome<>(std::unexpected(std::move(data).error())));
+}
+
+void put_mmds_config(Call call) {
+    const auto mmds = call.body<MmdsConfig>();
+    if (!mmds) return;
+    if (mmds->version == MmdsVersion::kV1) call.deprecate("PUT /mmds/config: V1 is deprecated. Use V2 instead.");
+    call.reply(call.controller.put_mmds_config(*mmds));
+}
+
+void put_mmds(Call call) {
+    if (call.segment(1) == "config") return put_mmds_config(std::move(call));
+    if (call.path.size() > 1) return call.refuse(format("Unrecognized PUT request path `%s`.", call.path[1].c_str()));
+    auto data = parse_json_strict(call.request.body);
+    if (!data) return call.refuse_body(data.error().message);
+    call.reply(call.controller.put_mmds_data(*std::move(data)));
+}
+
+void patch_mmds(Call call) {
+    auto patch = parse_json_strict(call.request.body);
+    if (!patch) return call.refuse_body(patch.error().message);
+    call.reply(call.controller.patch_mmds_data(*std::move(patch)));
+}
+
+constexpr char kBalloon[] = "balloon device";
+constexpr char kEntropy[] = "entropy device";
+constexpr char kPmem[] = "pmem device";
+constexpr char kHotplug[] = "memory hotplug device";
+
+template <const auto& Name>
+void left_out(Call call) {
+    call.refuse(std::string("Wisp leaves the ") + Name + " out by design: it has block, net and vsock devices only.");
+}
+
+/// Of /hotplug/… only /hotplug/memory is a device of Firecracker's.
+void memory_hotplug(Call call) {
+    if (call.segment(1) != "memory") return call.refuse_path();
+    left_out<kHotplug>(std::move(call));
+}
+
+constexpr Route kRoutes[] = {
+    {Method::kGet, "", get_instance},
+    {Method::kGet, "version", get_version},
+    {Method::kGet, "vm", get_vm},
+    {Method::kPatch, "vm", patch_vm},
+    {Method::kPut, "actions", put_action},
+    {Method::kGet, "machine-config", get_machine},
+    {Method::kPut, "machine-config", put_machine},
+    {Method::kPatch, "machine-config", patch_machine},
+    {Method::kPut, "cpu-config", put_cpu_config},
+    {Method::kPut, "boot-source", put_boot_source},
+    {Method::kPut, "drives", put_drive},
+    {Method::kPatch, "drives", patch_drive},
+    {Method::kDelete, "drives", hot_unplug},
+    {Method::kPut, "network-interfaces", put_network_interface},
+    {Method::kPatch, "network-interfaces", patch_network_interface},
+    {Method::kDelete, "network-interfaces", hot_unplug},
+    {Method::kPut, "vsock", put_vsock},
+    {Method::kPut, "logger", put_logger},
+    {Method::kPut, "metrics", put_metrics},
+    {Method::kPut, "serial", put_serial},
+    {Method::kPut, "snapshot", put_snapshot},
+    {Method::kGet, "mmds", get_mmds},
+    {Method::kPut, "mmds", put_mmds},
+    {Method::kPatch, "mmds", patch_mmds},
+
+    {Method::kGet, "balloon", left_out<kBalloon>},
+    {Method::kPut, "balloon", left_out<kBalloon>},
+    {Method::kPatch, "balloon", left_out<kBalloon>},
+    {Method::kPut, "entropy", left_out<kEntropy>},
+    {Method::kPut, "pmem", left_out<kPmem>},
+    {Method::kPatch, "pmem", left_out<kPmem>},
+    {Method::kDelete, "pmem", left_out<kPmem>},
+    {Method::kGet, "hotplug", memory_hotplug},
+    {Method::kPut, "hotplug", memory_hotplug},
+    {Method::kPatch, "hotplug", memory_hotplug},
+};
+
+}  // namespace
+
+std::span<const Route> routes() { return kRoutes; }
+
+}  // namespace wisp::api

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/server.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "api/limits.h"
+#include "base/check.h"
+#include "base/log.h"
+
+namespace wisp::api {
+
+namespace {
+
+constexpr uint64_t kStallCheck_ns = 1'000'000'000;
+constexpr int kBacklog = 1024;  // connections that wait to be accepted: a client that finds no room is told EAGAIN at once
+
+Result<OwnedFd> listen_at(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.empty() || path.size() >= sizeof address.sun_path)
+        return fail("API socket %s: a socket's path has 1 to %zu bytes", path.c_str(), sizeof address.sun_path - 1);
+    memcpy(address.sun_path, path.data(), path.size());
+
+    OwnedFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd.valid()) return fail_errno("API socket %s", path.c_str());
+    if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0 || listen(fd.get(), kBacklog) < 0)
+        return fail_errno("API socket %s", path.c_str());
+    return fd;
+}
+
+}  // namespace
+
+Server::Server(Loop& loop, std::string path, size_t max_body, Handler handler, std::function<void()> on_fatal)
+    : loop_(loop),
+      path_(std::move(path)),
+      max_body_(max_body),
+      handler_(std::move(handler)),
+      on_fatal_(std::move(on_fatal)),
+      stall_timer_(loop, [this] { check_stalled(); }) {}
+
+Result<std::unique_ptr<Server>> Server::create(Loop& loop, std::string path, size_t max_body, Handler handler,
+                                               std::function<void()> on_fatal) {
+    std::unique_ptr<Server> server(new Server(loop, std::move(path), max_body, std::move(handler), std::move(on_fatal)));
+    server->listener_ = TRY(listen_at(server->path_));
+    server->watch_ = TRY(loop.watch(server->listener_.get(), EPOLLIN, *server));
+    LOG_INFO("API server started.");
+    return server;
+}
+
+Server::~Server() = default;
+
+void Server::unlink() { ::unlink(path_.c_str()); }
+
+void Server::on_ready(uint32_t) {
+    while (accept_one()) {
+    }
+}
+
+/// True if there may be another one.
+bool Server::accept_one() {
+    OwnedFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!fd.valid()) {
+        if (errno == EINTR || errno == ECONNABORTED) return true;
+        if (errno != EMFILE && errno != ENFILE) return false;
+        // The connection stays in the backlog, and is no new edge: try again when a descriptor may be free.
+        if (evict_idle()) return true;
+        watch_stalled();
+        return false;
+    }
+    if (connections_.size() >= kMaxConnections && !evict_idle()) {
+        LOG_LIMITED("API: a connection was refused, %zu are open and busy", connections_.size());
+        return true;
+    }
+    connections_.emplace_back(new Connection(loop_, *this, std::move(fd), max_body_));
+    Connection& connection = *connections_.back();
+    if (auto started = connection.start(); !started) connection.close();
+    return true;
+}
+
+/// Makes room for a newcomer: the client that has been silent for longest goes.
+bool Server::evict_idle() {
+    Connection* oldest = nullptr;
+    for (const auto& connection : connections_)
+        if (connection->idle() && (!oldest || connection->last_active_ns() < oldest->last_active_ns())) oldest = connection.get();
+    if (oldest) oldest->close();
+    return oldest != nullptr;
+}
+
+void Server::watch_stalled() {
+    if (!stall_timer_.armed()) stall_timer_.arm(kStallCheck_ns);
+}
+
+void Server::check_stalled() {
+    const uint64_t now = monotonic_ns();
+    bool any = false;
+    std::vector<Connection*> late;
+    for (const auto& connection : connections_) {
+        const uint64_t since = connection->stalled_since_ns();
+        any |= since != 0;
+        if (since != 0 && now - since > kStallTimeout_ns) late.push_back(connection.get());
+    }
+    for (Connection* connection : late) connection->close();
+    on_ready(EPOLLIN);
+    if (any) watch_stalled();
+}
+
+void Server::handle(Connection& connection, Request request) {
+    waiting_.push_back({&connection, std::move(request)});
+    run_next();
+}
+
+void Server::run_next() {
+    if (running_) return;
+    running_ = true;
+    while (!busy_ && !waiting_.empty()) {
+        busy_ = true;
+        handler_(std::move(waiting_.front().request), [this](const Response& response) { on_reply(response); });
+    }
+    running_ = false;
+}
+
+void Server::on_reply(const Response& response) {
+    CHECK(busy_);
+    Connection* const connection = waiting_.front().connection;
+    waiting_.pop_front();
+    busy_ = false;
+    if (connection)
+        connection->answer(response);
+    else if (response.fatal)
+        on_fatal_();
+    run_next();
+}
+
+void Server::on_closed(Connection& connection) {
+    for (Waiting& waiting : waiting_)
+        if (waiting.connection == &connection) waiting.connection = nullptr;
+    // Of a client that has gone, only the request that is being handled still counts.
+    const auto first = waiting_.begin() + (busy_ ? 1 : 0);
+    waiting_.erase(std::remove_if(std::min(first, waiting_.end()), waiting_.end(), [](const Waiting& waiting) { return !waiting.connection; }),
+                   waiting_.end());
+
+    const auto place = std::find_if(connections_.begin(), connections_.end(), [&](const auto& other) { return other.get() == &connection; });
+    if (place == connections_.end()) return;
+    loop_.post([closed = std::move(*place)] {});  // it may be on the stack, and in what it has posted itself
+    connections_.erase(place);
+}
+
+}  // namespace wisp::api

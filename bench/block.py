@@ -1,0 +1,105 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""BENCH=block: virtio-blk against fio with io_uring on the same file, in the host's page cache.
+
+The guest is bench/guest: it drives the virtqueue from ring 3 by polling, so it runs natively on hardware KVM and on PVM
+hosts. Each round runs every contender once, so that a noisy minute hits all of them. PEER=path adds another monitor, with
+both of its I/O engines. ROUNDS and MS set how often and how long. PRIORITY=30 runs all of them as real-time processes: for
+machines that are not quiet.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import report
+
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+MS = int(os.environ.get("MS", "1000"))
+PRIORITY = os.environ.get("PRIORITY")
+FILE_MIB = 512
+
+# name, guest's work, fio's, bytes, depth, goal as a ratio to fio
+WORKS = [
+    ("randread4k_qd32", "randread", "randread", 4096, 32, 0.9),
+    ("randwrite4k_qd32", "randwrite", "randwrite", 4096, 32, 1.1),
+    ("read128k_qd32", "read", "read", 131072, 32, 0.98),
+    ("randread4k_qd1", "randread", "randread", 4096, 1, None),
+]
+
+
+def prefix():
+    return ["chrt", "-r", PRIORITY] if PRIORITY else []
+
+
+def fio(image, work, size, depth):
+    out = subprocess.run(
+        prefix() + ["fio", "--name=floor", f"--filename={image}", "--ioengine=io_uring", "--registerfiles=1", f"--rw={work}",
+                    f"--bs={size}", f"--iodepth={depth}", "--norandommap", "--gtod_reduce=1", "--invalidate=0", "--time_based",
+                    f"--runtime={MS}ms", f"--size={FILE_MIB}m", "--output-format=json"],
+        check=True, capture_output=True, text=True).stdout
+    job = json.loads(out[out.index("{"):])["jobs"][0]
+    return job["read"]["iops"] + job["write"]["iops"]
+
+
+class Guest:
+    """The bench guest on one monitor with one I/O engine."""
+
+    def __init__(self, monitor, engine, image, folder):
+        self.monitor, self.engine, self.image, self.folder = monitor, engine, image, folder
+        self.tsc_khz = subprocess.run([f"{report.BUILD}/bench/tsc_khz"], check=True, capture_output=True, text=True).stdout.strip()
+
+    def run(self, work, size, depth):
+        arguments = f"work={work} size={size} depth={depth} ms={MS} tsc_khz={self.tsc_khz}"
+        config = f"{self.folder}/machine.json"
+        with open(config, "w") as out:
+            json.dump({
+                "boot-source": {"kernel_image_path": f"{report.BUILD}/bench/block_guest",
+                                "boot_args": f"console=ttyS0 reboot=k {arguments}"},
+                "machine-config": {"vcpu_count": 1, "mem_size_mib": 128},
+                "drives": [{"drive_id": "bench", "path_on_host": self.image, "is_root_device": False, "is_read_only": False,
+                            "io_engine": self.engine}],
+            }, out)
+        done = subprocess.run(prefix() + [self.monitor, "--no-api", "--config-file", config], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=60)
+        for line in done.stdout.splitlines():
+            if "result " in line:
+                fields = dict(part.split("=") for part in line[line.index("result "):].split()[1:])
+                if fields["errors"] != "0":
+                    sys.exit(f"bench: {self.monitor} ({self.engine}): {fields['errors']} I/O errors")
+                return int(fields["requests"]) * 1e6 / int(fields["us"])
+        sys.exit(f"bench: no result from {self.monitor} ({self.engine}): {done.stdout[-500:]}{done.stderr[-500:]}")
+
+
+def main():
+    peer = os.environ.get("PEER")
+    results = report.Report("block")
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        image = f"{folder}/disk"
+        with open(image, "wb") as out:
+            for _ in range(FILE_MIB):
+                out.write(os.urandom(1 << 20))
+        wisp = f"{report.BUILD}/wisp"
+        guests = {"block": Guest(wisp, "Async", image, folder), "block.sync": Guest(wisp, "Sync", image, folder)}
+        if peer:
+            guests["peer.block.async"] = Guest(os.path.abspath(peer), "Async", image, folder)
+            guests["peer.block.sync"] = Guest(os.path.abspath(peer), "Sync", image, folder)
+        for name, work, fio_work, size, depth, goal in WORKS:
+            rates = {"fio": []} | {guest: [] for guest in guests}
+            for _ in range(ROUNDS):
+                rates["fio"].append(fio(image, fio_work, size, depth))
+                for guest in guests:
+                    rates[guest].append(guests[guest].run(work, size, depth))
+            medians = {who: report.spread(values)[0] for who, values in rates.items()}
+            for guest in guests:
+                own = guest == "block"
+                limit = goal * medians["fio"] if own and goal else None
+                if own and not goal and peer:
+                    limit = 2 * max(medians["peer.block.async"], medians["peer.block.sync"])
+                results.add(f"{guest}.{name}", medians[guest], "1/s", kind="rate", goal=limit, reference=("fio", medians["fio"]))
+    results.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/controller.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "vmm/config/json_writer.h"
+#include "vmm/host_checks.h"
+#include "vmm/version.h"
+
+namespace wisp {
+
+namespace {
+
+Outcome<> refuse(std::string message, int status = 400) { return std::unexpected(Fault{std::move(message), status}); }
+
+/// A Result as an Outcome: the error becomes "<prefix><message>".
+Outcome<> with_prefix(const char* prefix, Result<void> result) {
+    if (result) return {};
+    return refuse(prefix + result.error().message);
+}
+
+Outcome<> mmds_outcome(Result<void> result) {
+    if (result) return {};
+    const bool too_large = result.error().errno_value == EFBIG;
+    return refuse((too_large ? "MMDS limit exceeded error: " : "MMDS error: ") + result.error().message, too_large ? 413 : 400);
+}
+
+/// Limits that a patch leaves out stay as they are.
+void merge(std::optional<config::RateLimiter>& limiter, const std::optional<config::RateLimiter>& patch) {
+    if (!patch) return;
+    config::RateLimiter merged = limiter.value_or(config::RateLimiter{});
+    if (patch->bandwidth) merged.bandwidth = patch->bandwidth;
+    if (patch->ops) merged.ops = patch->ops;
+    limiter = merged;
+}
+
+template <class List, class Id>
+auto* find(List& list, Id id, const std::string& wanted) {
+    const auto found = std::find_if(list.begin(), list.end(), [&](const auto& item) { return item.*id == wanted; });
+    return found == list.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+// In a function that returns an Outcome: return the fault, if there is one.
+#define REQUIRE_OUTCOME(...)                                               \
+    do {                                                                   \
+        if (auto outcome_ = (__VA_ARGS__); !outcome_) return outcome_;     \
+    } while (false)
+
+Outcome<> Controller::before_start() const {
+    if (state_ == VmState::kNotStarted) return {};
+    return refuse("The requested operation is not supported after starting the microVM.");
+}
+
+Outcome<> Controller::after_start() const {
+    if (state_ != VmState::kNotStarted) return {};
+    return refuse("The requested operation is not supported before starting the microVM.");
+}
+
+Outcome<> Controller::refuse_hot_plug() const {
+    REQUIRE_OUTCOME(after_start());
+    return refuse("PCI is not enabled");
+}
+
+void Controller::adopt(config::VmConfig config, VmState state) {
+    config_ = std::move(config);
+    state_ = state;
+}
+
+std::string Controller::instance_info() const {
+    static constexpr const char* kStates[] = {"Not started", "Running", "Paused"};
+    config::JsonWriter out;
+    out.begin_object();
+    out.key("id");
+    out.string(id_);
+    out.key("state");
+    out.string(kStates[static_cast<unsigned>(state_)]);
+    out.key("vmm_version");
+    out.string(kFirecrackerVersion);
+    out.key("app_name");
+    out.string("Firecracker");
+    out.end_object();
+    return out.take();
+}
+
+std::string Controller::version() const {
+    config::JsonWriter out;
+    out.begin_object();
+    out.key("firecracker_version");
+    out.string(kFirecrackerVersion);
+    out.key("wisp_version");
+    out.string(kVersion);
+    out.end_object();
+    return out.take();
+}
+
+Outcome<> Controller::put_machine(const config::MachineConfig& machine) {
+    REQUIRE_OUTCOME(before_start());
+    boot_configured_ = true;
+    return with_prefix("Machine config error: ", config_.put_machine(machine));
+}
+
+Outcome<> Controller::patch_machine(const config::MachineConfigPatch& patch) {
+    REQUIRE_OUTCOME(before_start());
+    boot_configured_ = true;
+    return with_prefix("Machine config error: ", config_.patch_machine(patch));
+}
+
+Outcome<> Controller::put_cpu_config(config::CpuConfig cpu_config) {
+    REQUIRE_OUTCOME(before_start());
+    config_.put_cpu_config(std::move(cpu_config));
+    return {};
+}
+
+Outcome<> Controller::put_boot_source(const config::BootSource& boot_source) {
+    REQUIRE_OUTCOME(before_start());
+    boot_configured_ = true;
+    REQUIRE_OUTCOME(with_prefix("Boot source error: ", check_boot_files(boot_source)));
+    config_.boot_source = boot_source;
+    return {};
+}
+
+Outcome<> Controller::put_drive(const config::Drive& drive) {
+    if (state_ != VmState::kNotStarted) return refuse_hot_plug();
+    boot_configured_ = true;
+    config::VmConfig next = config_;
+    REQUIRE_OUTCOME(with_prefix("Drive config error: ", next.put_drive(drive)));
+    REQUIRE_OUTCOME(with_prefix("Drive config error: ", check_drive_file(drive)));
+    config_ = std::move(next);
+    return {};
+}
+
+Outcome<> Controller::put_network_interface(const config::NetworkInterface& interface) {
+    if (state_ != VmState::kNotStarted) return refuse_hot_plug();
+    boot_configured_ = true;
+    config::VmConfig next = config_;
+    REQUIRE_OUTCOME(with_prefix("Network config error: ", next.put_network_interface(interface)));
+    REQUIRE_OUTCOME(with_prefix("Network config error: ", check_tap(interface.host_dev_name)));
+    config_ = std::move(next);
+    return {};
+}
+
+Outcome<> Controller::put_vsock(const config::Vsock& vsock) {
+    REQUIRE_OUTCOME(before_start());
+    boot_configured_ = true;
+    config::VmConfig next = config_;
+    REQUIRE_OUTCOME(with_prefix("Vsock config error: ", next.put_vsock(vsock)));
+    REQUIRE_OUTCOME(with_prefix("Vsock config error: ", check_socket_path(vsock.uds_path)));
+    config_ = std::move(next);
+    return {};
+}
+
+Outcome<> Controller::put_logger(const config::Logger& logger) {
+    REQUIRE_OUTCOME(before_start());
+    REQUIRE_OUTCOME(with_prefix("Logger error: ", driver_.configure_logger(logger)));
+    config_.logger = logger;
+    return {};
+}
+
+Outcome<> Controller::put_metrics(const config::Metrics& metrics) {
+    REQUIRE_OUTCOME(before_start());
+    const char* const prefix = "Metrics error: Cannot initialize the metrics system due to bad user input: ";
+    if (config_.metrics) return refuse(std::string(prefix) + "Reinitialization of metrics not allowed.");
+    REQUIRE_OUTCOME(with_prefix(prefix, driver_.configure_metrics(metrics)));
+    config_.metrics = metrics;
+    return {};
+}
+
+Outcome<> Controller::put_serial(const config::Serial& serial) {
+    REQUIRE_OUTCOME(before_start());
+    config_.serial = serial;
+    return {};
+}
+
+Outcome<> Controller::put_mmds_config(const config::MmdsConfig& mmds) {
+    REQUIRE_OUTCOME(before_start());
+    boot_configured_ = true;
+    REQUIRE_OUTCOME(with_prefix("MMMDS config error: ", config_.put_mmds(mmds)));
+    driver_.mmds_changed();
+    return {};
+}
+
+void Controller::start(OutcomeHandler done) {
+    if (auto allowed = before_start(); !allowed) return done(std::move(allowed));
+    const char* const prefix = "Start microvm error: ";
+    if (!config_.boot_source) return done(refuse(std::string(prefix) + "Cannot start microvm without kernel configuration."));
+    driver_.start(config_, [this, prefix, done = std::move(done)](Result<void> result) mutable {
+        if (result) state_ = VmState::kRunning;
+        done(with_prefix(prefix, std::move(result)));
+    });
+}
+
+void Controller::load_snapshot(const config::SnapshotLoad& request, OutcomeHandler done) {
+    if (auto allowed = before_start(); !allowed) return done(std::move(allowed));
+    const std::string prefix = "Load snapshot error: ";
+    if (boot_configured_)
+        return done(refuse(prefix + "Loading a microVM snapshot not allowed after configuring boot-specific resources."));
+    auto loaded = [this, prefix, resume_vm = request.resume_vm, done = std::move(done)](Result<config::VmConfig> result) mutable {
+        if (!result) return done(std::unexpected(Fault{prefix + result.error().message, 400, true}));
+        config_ = *std::move(result);
+        state_ = VmState::kPaused;
+        if (!resume_vm) return done({});
+        resume(std::move(done));
+    };
+    driver_.load_snapshot(request, std::move(loaded));
+}
+
+Outcome<> Controller::patch_drive(const config::DrivePatch& patch) {
+    REQUIRE_OUTCOME(after_start());
+    const auto refuse_patch = [](const std::string& reason) {
+        return refuse("Drive config error: Unable to patch the block device: " + reason + " Please verify the request arguments.");
+    };
+    config::Drive* const drive = find(config_.drives, &config::Drive::drive_id, patch.drive_id);
+    if (!drive) return refuse_patch("Failed perform action on device: Device not found");
+    // Only a vhost-user drive, of which there are none, has anything to refresh.
+    if (!patch.path_on_host && !patch.rate_limiter) return refuse_patch("Block: Running method expected different backend.");
+    if (auto patched = driver_.patch_drive(patch); !patched) return refuse_patch("Block: " + patched.error().message);
+    if (patch.path_on_host) drive->path_on_host = *patch.path_on_host;
+    merge(drive->rate_limiter, patch.rate_limiter);
+    return {};
+}
+
+Outcome<> Controller::patch_network_interface(const config::NetworkInterfacePatch& patch) {
+    REQUIRE_OUTCOME(after_start());
+    const std::string prefix = "Network config error: Unable to update the net device: ";
+    auto* const interface = find(config_.network_interfaces, &config::NetworkInterface::iface_id, patch.iface_id);
+    if (!interface) return refuse(prefix + "Failed perform action on device: Device not found");
+    REQUIRE_OUTCOME(with_prefix(prefix.c_str(), driver_.patch_network_interface(patch)));
+    merge(interface->rx_rate_limiter, patch.rx_rate_limiter);
+    merge(interface->tx_rate_limiter, patch.tx_rate_limiter);
+    return {};
+}
+
+Outcome<> Controller::flush_metrics() {
+    REQUIRE_OUTCOME(after_start());
+    return with_prefix("Internal VMM error: ", driver_.flush_metrics());
+}
+
+Outcome<> Controller::send_ctrl_alt_del() {
+    REQUIRE_OUTCOME(after_start());
+    return with_prefix("Internal VMM error: ", driver_.send_ctrl_alt_del());
+}
+
+void Controller::pause(OutcomeHandler done) {
+    if (auto allowed = after_start(); !allowed) return done(std::move(allowed));
+    if (state_ == VmState::kPaused) return done({});
+    driver_.pause([this, done = std::move(done)](Result<void> result) mutable {
+        if (result) state_ = VmState::kPaused;
+        done(with_prefix("Internal VMM error: ", std::move(result)));
+    });
+}
+
+void Controller::resume(OutcomeHandler done) {
+    if (auto allowed = after_start(); !allowed) return done(std::move(allowed));
+    if (state_ == VmState::kRunning) return done({});
+    driver_.resume([this, done = std::move(done)](Result<void> result) mutable {
+        if (result) state_ = VmState::kRunning;
+        done(with_prefix("Internal VMM error: ", std::move(result)));
+    });
+}
+
+void Controller::create_snapshot(const config::SnapshotCreate& request, OutcomeHandler done) {
+    if (auto allowed = after_start(); !allowed) return done(std::move(allowed));
+    const std::string prefix = "Create snapshot error: ";
+    if (state_ == VmState::kRunning)
+        return done(refuse(prefix + "Cannot save the microVM state: Operation not allowed: save/restore unavailable while running"));
+    driver_.create_snapshot(request, [prefix, done = std::move(done)](Result<void> result) mutable {
+        done(with_prefix(prefix.c_str(), std::move(result)));
+    });
+}
+
+Outcome<> Controller::mmds_at_hand() const {
+    // A machine that was started without a way to its metadata never gets one.
+    if (state_ == VmState::kNotStarted || config_.mmds) return {};
+    return refuse("MMDS error: The MMDS data store is not initialized.");
+}
+
+Outcome<std::string> Controller::mmds_data() const {
+    if (auto at_hand = mmds_at_hand(); !at_hand) return std::unexpected(std::move(at_hand).error());
+    return mmds_.to_json();
+}
+
+Outcome<> Controller::put_mmds_data(config::Value data) {
+    REQUIRE_OUTCOME(mmds_at_hand());
+    return mmds_outcome(mmds_.put(std::move(data)));
+}
+
+Outcome<> Controller::patch_mmds_data(config::Value patch) {
+    REQUIRE_OUTCOME(mmds_at_hand());
+    return mmds_outcome(mmds_.patch(std::move(patch)));
+}
+
+}  // namespace wisp

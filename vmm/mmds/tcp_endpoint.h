@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TcpEndpoint: the metadata service at its IPv4 address, seen from the guest's side of a network interface. A pure state
+// machine: the transmit path of virtio-net hands it each frame of the guest; what it takes never reaches the tap. What it
+// has to say are frames for the guest's receive queue.
+//
+//   if (endpoint.receive(frame, now)) { … the frame is dealt with }
+//   while (size_t size = endpoint.transmit(buffer, now)) { … a frame for the guest }
+//   … and again at endpoint.deadline_ms()
+//
+// Everything in a frame comes from the guest. Connections, and what each holds, are bounded.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "vmm/mmds/service.h"
+#include "vmm/mmds/tcp_connection.h"
+
+namespace wisp::mmds {
+
+inline constexpr config::MacAddress kMmdsMac = {0x06, 0x01, 0x23, 0x45, 0x67, 0x01};
+inline constexpr config::Ipv4Address kMmdsAddress = {169, 254, 169, 254};
+
+class TcpEndpoint {
+public:
+    static constexpr uint16_t kPort = 80;
+    static constexpr size_t kMaxConnections = 30;
+    static constexpr size_t kMaxFrame = 1514;  ///< bytes, Ethernet header included; transmit() wants as much room
+
+    TcpEndpoint(Service& service, config::Ipv4Address address) : service_(service), address_(address) {}
+
+    /// True if the frame (without a virtio header) was for the service: it is dealt with, whatever was in it.
+    bool receive(std::span<const uint8_t> frame, uint64_t now_ms);
+
+    /// The next frame for the guest: its length, or 0 if there is none.
+    size_t transmit(std::span<uint8_t> frame, uint64_t now_ms);
+
+    /// When transmit() has something to say; UINT64_MAX: not until something comes.
+    uint64_t deadline_ms() const;
+
+    size_t connections() const { return peers_.size(); }
+
+    struct Counters {
+        uint64_t rx_accepted = 0, rx_accepted_err = 0, rx_accepted_unusual = 0, rx_bad_eth = 0, rx_count = 0;
+        uint64_t tx_bytes = 0, tx_count = 0, tx_frames = 0;
+        uint64_t connections_created = 0, connections_destroyed = 0;
+    };
+    const Counters& counters() const { return counters_; }
+
+private:
+    /// Where a frame came from.
+    struct Origin {
+        config::MacAddress mac;
+        config::Ipv4Address address;
+        uint16_t port;
+        bool same_peer(const Origin& other) const { return address == other.address && port == other.port; }
+    };
+    struct Peer {
+        Origin origin;
+        TcpConnection connection;
+    };
+
+    bool receive_arp(std::span<const uint8_t> frame);
+    bool receive_ipv4(std::span<const uint8_t> frame, uint64_t now_ms);
+    void receive_tcp(const Origin& origin, const Segment& segment, uint64_t now_ms);
+    bool make_room(uint64_t now_ms);
+    void refuse(const Origin& origin, const Segment& segment);
+    void remove_finished();
+    size_t write_arp_reply(std::span<uint8_t> frame);
+    size_t write_tcp(std::span<uint8_t> frame, const Origin& to, const Segment& segment);
+
+    Service& service_;
+    const config::Ipv4Address address_;
+    std::vector<Peer> peers_;
+    size_t turn_ = 0;  ///< the peer that sends next
+    uint32_t next_initial_ = 1;
+
+    // Answers that need no connection. Of each the latest waits: who asks more gets less.
+    bool arp_due_ = false, reset_due_ = false;
+    Origin arp_origin_{}, reset_origin_{};
+    Segment reset_;
+    Counters counters_;
+};
+
+}  // namespace wisp::mmds

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Session tokens of MMDS V2. A token says until when it holds, and proves with a keyed hash (SipHash-2-4, 128 bits, a key
+// of this process) that we said so: no list of tokens is kept, so a guest cannot make us hold any.
+//
+// Tokens come from the guest: they are checked in constant time.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace wisp::mmds {
+
+inline constexpr uint32_t kMinTokenSeconds = 1;
+inline constexpr uint32_t kMaxTokenSeconds = 21600;
+inline constexpr size_t kMaxTokenLength = 70;  ///< of what a guest may present
+
+class TokenAuthority {
+public:
+    using Key = std::array<uint64_t, 2>;
+
+    explicit TokenAuthority(const Key& key) : key_(key) {}
+
+    /// With a key from the host's random source.
+    static Result<TokenAuthority> create();
+
+    /// A token that holds for `seconds` from `now_ms`.
+    std::string issue(uint32_t seconds, uint64_t now_ms);
+
+    bool valid(std::string_view token, uint64_t now_ms) const;
+
+private:
+    Key key_;
+    uint64_t issued_ = 0;  ///< makes tokens of the same instant differ
+};
+
+/// SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, "SipHash: a fast short-input PRF").
+std::array<uint64_t, 2> siphash128(const TokenAuthority::Key& key, std::string_view data);
+
+}  // namespace wisp::mmds
