@@ -103,6 +103,14 @@ $(BUILD)/guests/%: tests/guest/asm/%.S tests/guest/asm/guest.inc tests/guest/asm
 	@$(CC) -nostdlib -static -no-pie -Wa,-Itests/guest/asm -Wl,-T,tests/guest/asm/guest.ld -Wl,--build-id=none \
 	    -Wl,--no-warn-rwx-segments -o $@ $<
 
+$(BUILD)/bench/jail_payload: bench/jail_payload.S
+	@mkdir -p $(@D)
+	@$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -o $@ $<
+
+.PHONY: bench-jail
+bench-jail: $(OUT)/wisp-jailer $(BUILD)/bench/jail_payload
+	@python3 bench/jail.py
+
 $(BUILD)/bench/spawn_timer: bench/spawn_timer.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<

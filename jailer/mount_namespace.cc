@@ -28,33 +28,31 @@ namespace {
 // Below this many mounts a copy of the namespace costs less than the search for a smaller one.
 constexpr unsigned kFewMounts = 8;
 
-// How many namespaces are looked at in either direction. The kernel's own, of its thread that fills /dev, is the next
-// after the host's, which is the first there is.
-constexpr int kMaxNamespacesSeen = 4;
+// How many namespaces older than ours are looked at: none where the jailer runs on the host, few in tests and containers.
+constexpr int kMaxOlderNamespaces = 8;
 
-OwnedFd find_small_namespace(int from, unsigned long direction) {
+// The kernel's own namespace, of its thread that fills /dev: one or two mounts, as old as the host, and the second oldest
+// there is. Not just any small one: in that of a sandbox the root may be a directory long removed, on which nothing can be
+// mounted. It lends its smallness and nothing else: it is copied before anything is done to it.
+OwnedFd find_kernel_namespace() {
     mnt_ns_info info = {.size = sizeof info, .nr_mounts = 0, .mnt_ns_id = 0};
-    OwnedFd candidate;
-    for (int seen = 0; seen < kMaxNamespacesSeen; ++seen) {
-        candidate = OwnedFd(ioctl(candidate.valid() ? candidate.get() : from, direction, &info));
-        if (!candidate.valid() || info.nr_mounts <= kFewMounts) break;
+    OwnedFd oldest(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)), second;
+    if (!oldest.valid() || ioctl(oldest.get(), NS_MNT_GET_INFO, &info) < 0 || info.nr_mounts <= kFewMounts) return {};
+
+    for (int seen = 0;; ++seen) {
+        OwnedFd older(ioctl(oldest.get(), NS_MNT_GET_PREV, &info));
+        if (!older.valid()) break;
+        if (seen == kMaxOlderNamespaces) return {};
+        second = std::exchange(oldest, std::move(older));
     }
-    return candidate.valid() && info.nr_mounts <= kFewMounts ? std::move(candidate) : OwnedFd();
-}
-
-// A namespace with next to no mounts, to start from. It lends its smallness and nothing else: it is copied before
-// anything is done to it, and no path is resolved in it, so it does not matter whose it is.
-OwnedFd find_small_namespace() {
-    const OwnedFd own(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
-    mnt_ns_info info = {.size = sizeof info, .nr_mounts = 0, .mnt_ns_id = 0};
-    if (!own.valid() || ioctl(own.get(), NS_MNT_GET_INFO, &info) < 0 || info.nr_mounts <= kFewMounts) return {};
-    OwnedFd later = find_small_namespace(own.get(), NS_MNT_GET_NEXT);
-    return later.valid() ? std::move(later) : find_small_namespace(own.get(), NS_MNT_GET_PREV);
+    if (!second.valid()) second = OwnedFd(ioctl(oldest.get(), NS_MNT_GET_NEXT, &info));
+    if (!second.valid() || ioctl(second.get(), NS_MNT_GET_INFO, &info) < 0 || info.nr_mounts > kFewMounts) return {};
+    return second;
 }
 
 Result<void> enter_new_namespace() {
     // A failure to join the small one changes nothing but the cost.
-    if (const OwnedFd small = find_small_namespace(); small.valid()) setns(small.get(), CLONE_NEWNS);
+    if (const OwnedFd small = find_kernel_namespace(); small.valid()) setns(small.get(), CLONE_NEWNS);
     if (unshare(CLONE_NEWNS) < 0) return fail_errno("cannot make a mount namespace; run the jailer as root");
     // All that was copied is about to be detached. Were it still shared, it would be detached on the host as well.
     if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) return fail_errno("cannot make mounts private");

@@ -13,7 +13,7 @@
 //
 // unshare(CLONE_NEWNS) copies every mount of the namespace it starts from, under one lock for the whole host, and all but
 // one are then thrown away. The third line has none of that cost and all of the isolation, so that is what is done where
-// the kernel lets a small namespace be found (Linux 6.12: NS_MNT_GET_NEXT); elsewhere it is the first.
+// the kernel lets its own small namespace be found (Linux 6.12: NS_MNT_GET_NEXT); elsewhere it is the first.
 //
 // The fourth line would be cheaper still, and a way out of it is not known: a detached clone has no parent to climb to.
 // It was not taken because file systems that the host mounts later below the root would no longer reach the jail (Kata
