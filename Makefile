@@ -34,9 +34,9 @@ objects = $(patsubst %.cc,$(OUT)/obj/%.o,$(1))
 .PHONY: all
 all: $(OUT)/wisp $(OUT)/wisp-jailer
 
-$(OUT)/wisp: $(call objects,vmm/main.cc $(VMM_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/wisp: $(call objects,vmm/main.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a
+	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a -l:libhttp_parser.a
 
 # Only the parts of base that the jailer uses: it starts once for each microVM, and pays for every page it touches.
 JAIL_SRC := jailer/runtime.cc $(filter-out jailer/policy/%,$(JAILER_SRC)) base/check.cc base/fd.cc base/result.cc

@@ -26,18 +26,12 @@ uint64_t host_memory_mib() {
     return (static_cast<uint64_t>(info.totalram) + info.totalswap) * info.mem_unit / limits::kMiB;
 }
 
-virtio::RateLimiterConfig rate_limiter_of(const config::RateLimiter& wanted) {
-    const auto bucket = [](const std::optional<config::TokenBucket>& tokens) -> std::optional<virtio::TokenBucketConfig> {
-        if (!tokens) return std::nullopt;
-        return virtio::TokenBucketConfig{tokens->size, tokens->one_time_burst.value_or(0), tokens->refill_time};
-    };
-    return {bucket(wanted.bandwidth), bucket(wanted.ops)};
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const config::VmConfig& config) {
     std::unique_ptr<Machine> machine(new Machine(host, config));
+    if (!config.network_interfaces.empty()) return fail("network-interfaces: virtio-net is not part of this version of Wisp");
+    if (config.vsock) return fail("vsock: virtio-vsock is not part of this version of Wisp");
     machine->kvm_ = TRY(Kvm::open());
     TRY(machine->map_memory());
     TRY(machine->start_vcpu_threads());
@@ -171,7 +165,9 @@ Result<void> Machine::add_drives() {
         if (drive.rate_limiter) block.rate_limiter = rate_limiter_of(*drive.rate_limiter);
         block.io_engine = drive.io_engine == config::IoEngine::kSync ? BlockConfig::IoEngine::kSync
                                                                      : BlockConfig::IoEngine::kAsync;
-        TRY(add_virtio(TRY(virtio::Block::create(host_.loop, std::move(block)))));
+        auto device = TRY(virtio::Block::create(host_.loop, std::move(block)));
+        drives_.push_back(device.get());
+        TRY(add_virtio(std::move(device)));
     }
     return {};
 }
