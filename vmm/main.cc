@@ -67,7 +67,6 @@ int run_with_api(const Arguments& arguments, Monitor& monitor, const std::option
         [&router](api::Request request, api::Server::Reply reply) { router.handle(std::move(request), std::move(reply)); },
         [&monitor] { monitor.stop(ExitCode::kGenericError, "a request could not be undone"); });
     if (!server) return give_up(ExitCode::kGenericError, server.error());
-    LOG_INFO("API server started.");
     if (config) {
         if (auto started = monitor.start(*config); !started) {
             (*server)->unlink();
