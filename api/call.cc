@@ -52,7 +52,9 @@ void Call::reply(Outcome<> outcome) {
     reply(std::move(response));
 }
 
-void Call::reply_json(std::string body) { reply(Response::json(std::move(body))); }
+void Call::reply_json(std::string body) {
+    reply(Response::json(std::move(body)));
+}
 
 void Call::refuse_path() {
     refuse(format("Invalid request method and/or path: %s %s.", to_string(request.method), path[0].c_str()));

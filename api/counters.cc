@@ -13,15 +13,19 @@ namespace {
 // Firecracker's keys, in its order; those of devices that Wisp leaves out stay zero.
 constexpr const char* kGet[] = {"instance_info", "machine_cfg", "mmds", "vmm_version", "hotplug_memory"};
 constexpr const char* kPatch[] = {"drive", "network", "machine_cfg", "mmds", "hotplug_memory", "pmem"};
-constexpr const char* kPut[] = {"actions", "boot_source", "drive", "logger", "machine_cfg", "cpu_cfg",        "metrics",
+constexpr const char* kPut[] = {"actions", "boot_source", "drive", "logger", "machine_cfg", "cpu_cfg",       "metrics",
                                 "network", "mmds",        "vsock", "pmem",   "serial",      "hotplug_memory"};
 
 std::span<const char* const> keys(Method method) {
     switch (method) {
-        case Method::kGet: return kGet;
-        case Method::kPatch: return kPatch;
-        case Method::kPut: return kPut;
-        default: return {};
+        case Method::kGet:
+            return kGet;
+        case Method::kPatch:
+            return kPatch;
+        case Method::kPut:
+            return kPut;
+        default:
+            return {};
     }
 }
 
@@ -37,10 +41,14 @@ size_t place(Method method, const char* resource) {
 
 const Counters::PerMethod* Counters::of(Method method) const {
     switch (method) {
-        case Method::kGet: return &get_;
-        case Method::kPatch: return &patch_;
-        case Method::kPut: return &put_;
-        default: return nullptr;
+        case Method::kGet:
+            return &get_;
+        case Method::kPatch:
+            return &patch_;
+        case Method::kPut:
+            return &put_;
+        default:
+            return nullptr;
     }
 }
 

@@ -23,7 +23,8 @@ public:
     /// Text of GET /metrics/prometheus; empty: there is no such path.
     using Exporter = std::function<std::string()>;
 
-    explicit Router(Controller& controller, Exporter exporter = {}) : controller_(controller), exporter_(std::move(exporter)) {}
+    explicit Router(Controller& controller, Exporter exporter = {})
+        : controller_(controller), exporter_(std::move(exporter)) {}
 
     /// Answers `request` by `reply`, once, at once or when the machine has done what it asks for. Logs both.
     void handle(Request request, Reply reply);

@@ -55,7 +55,8 @@ public:
         }
         slot.state = Slot::State::kRemoving;  // free once the poll's last completion has come
         io_uring_sqe* entry = ring_.prepare(nullptr);
-        // Not POLL_REMOVE: it gives up (EALREADY) on a poll whose event is just being delivered, which then stays for ever.
+        // Not POLL_REMOVE: it gives up (EALREADY) on a poll whose event is just being delivered, which then stays for
+        // ever.
         io_uring_prep_cancel(entry, static_cast<Completion*>(&slot), 0);
         io_uring_sqe_set_data(entry, nullptr);
         // At once: the caller may close the descriptor next, and its number may be watched anew.

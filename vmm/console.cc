@@ -23,12 +23,14 @@ bool ready(int fd, short events) {
 
 // A regular file or /dev/null is always ready: to watch it would be to spin.
 bool can_wait(int fd) {
-    struct stat status {};
+    struct stat status{};
     return isatty(fd) || (fstat(fd, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode)));
 }
 
 // A background job that changes the terminal would be stopped by it.
-bool is_foreground_terminal(int fd) { return isatty(fd) && tcgetpgrp(fd) == getpgrp(); }
+bool is_foreground_terminal(int fd) {
+    return isatty(fd) && tcgetpgrp(fd) == getpgrp();
+}
 
 }  // namespace
 
@@ -38,7 +40,9 @@ Console::Console(Loop& loop, std::function<void()> interrupt)
                .output_ready = [this] { output_ready(); },
                .input_room = [this] { input_room(); }}) {}
 
-Console::~Console() { restore_terminal(); }
+Console::~Console() {
+    restore_terminal();
+}
 
 Result<std::unique_ptr<Console>> Console::create(Loop& loop, const std::optional<std::string>& output_path,
                                                  std::function<void()> interrupt) {
@@ -75,8 +79,12 @@ void Console::input_room() {
     loop_.post([this] { read_input(); });
 }
 
-void Console::on_output(uint32_t) { flush(); }
-void Console::on_input(uint32_t) { read_input(); }
+void Console::on_output(uint32_t) {
+    flush();
+}
+void Console::on_input(uint32_t) {
+    read_input();
+}
 
 void Console::flush() {
     for (;;) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Machine: one VM with all that belongs to it, built in one go by launch() (vmm/builder.cc tells the story) and then run.
+// Machine: one VM with all that belongs to it, built in one go by launch() (vmm/builder.cc tells the story) and then
+// run.
 //
 // A machine that has run is not taken apart: the process ends, and the kernel undoes everything faster than we could.
 //
@@ -37,7 +38,8 @@ struct MachineHost {
     StopSink& stop;
     Timeline& timeline;
     int kernel_lease_signal;  ///< sent to the loop's thread when somebody wants to write the kernel image
-    /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has returned.
+    /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has
+    /// returned.
     std::function<void(uint64_t exits)> on_boot_done;
 };
 

@@ -64,7 +64,9 @@ int run_with_api(const Arguments& arguments, Monitor& monitor, const std::option
     monitor.set_metrics_source([&router] { return metrics_members(router); });
     auto server = api::Server::create(
         monitor.loop(), arguments.api_sock, arguments.http_api_max_payload_size,
-        [&router](api::Request request, api::Server::Reply reply) { router.handle(std::move(request), std::move(reply)); },
+        [&router](api::Request request, api::Server::Reply reply) {
+            router.handle(std::move(request), std::move(reply));
+        },
         [&monitor] { monitor.stop(ExitCode::kGenericError, "a request could not be undone"); });
     if (!server) return give_up(ExitCode::kGenericError, server.error());
     if (config) {
@@ -93,21 +95,25 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
         auto loaded = config::load_config_file(*arguments->config_file);
         if (!loaded) return give_up(ExitCode::kBadConfiguration, loaded.error());
         config = *std::move(loaded);
-        if (!config->boot_source) return give_up(ExitCode::kBadConfiguration, {*arguments->config_file + ": boot-source is missing"});
+        if (!config->boot_source)
+            return give_up(ExitCode::kBadConfiguration, {*arguments->config_file + ": boot-source is missing"});
     }
     auto monitor = Monitor::create(*arguments, start_ns);
     if (!monitor) return give_up(ExitCode::kBadConfiguration, monitor.error());
     if (config && config->logger) {
-        if (auto set = (*monitor)->configure_logger(*config->logger); !set) return give_up(ExitCode::kBadConfiguration, set.error());
+        if (auto set = (*monitor)->configure_logger(*config->logger); !set)
+            return give_up(ExitCode::kBadConfiguration, set.error());
     }
     if (config && config->metrics) {
-        if (auto set = (*monitor)->configure_metrics(*config->metrics); !set) return give_up(ExitCode::kBadConfiguration, set.error());
+        if (auto set = (*monitor)->configure_metrics(*config->metrics); !set)
+            return give_up(ExitCode::kBadConfiguration, set.error());
     }
     Monitor& running = *monitor->release();  // never taken down
     return arguments->no_api ? run_without_api(running, *config) : run_with_api(*arguments, running, config);
 }
 
-/// Descriptors 0 to 2 must be what they are called: a file of ours that got the number of a closed one would be written to.
+/// Descriptors 0 to 2 must be what they are called: a file of ours that got the number of a closed one would be written
+/// to.
 void fill_standard_descriptors() {
     for (int fd = 0; fd <= 2; ++fd)
         if (fcntl(fd, F_GETFD) < 0) dup2(open("/dev/null", O_RDWR), fd);

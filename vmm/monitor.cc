@@ -42,7 +42,8 @@ log::Config log_config(const Arguments& arguments) {
 Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, uint64_t start_ns) {
     std::unique_ptr<Monitor> monitor(new Monitor(arguments, start_ns));
     if (arguments.logger.log_path) TRY_CONTEXT("--log-path", monitor->configure_logger(arguments.logger));
-    if (arguments.metrics_path) TRY_CONTEXT("--metrics-path", monitor->configure_metrics({*arguments.metrics_path, false, {}}));
+    if (arguments.metrics_path)
+        TRY_CONTEXT("--metrics-path", monitor->configure_metrics({*arguments.metrics_path, false, {}}));
     monitor->loop_ = TRY(Loop::create());
     if (!monitor->loop_->uses_io_uring())
         LOG_WARNING("the event loop uses epoll: %s", monitor->loop_->fallback_reason().c_str());
@@ -59,7 +60,8 @@ Result<void> Monitor::start(const config::VmConfig& config) {
     build_start_ns_ = monotonic_ns();
     build_start_cpu_us_ = clock_us(CLOCK_PROCESS_CPUTIME_ID);
     machine_ = TRY(Machine::launch(
-        {*loop_, *stop_sink_, timeline_, kernel_lease_signal(), [this](uint64_t exits) { on_boot_done(exits); }}, config));
+        {*loop_, *stop_sink_, timeline_, kernel_lease_signal(), [this](uint64_t exits) { on_boot_done(exits); }},
+        config));
     return {};
 }
 
@@ -96,7 +98,8 @@ int Monitor::run(const std::function<void()>& before_exit) {
 }
 
 void Monitor::say_how_it_ended() const {
-    if (const auto status = machine_ ? machine_->guest_exit_status() : std::nullopt) LOG_INFO("Guest-exit-status = %u", *status);
+    if (const auto status = machine_ ? machine_->guest_exit_status() : std::nullopt)
+        LOG_INFO("Guest-exit-status = %u", *status);
     if (arguments_.timeline) fputs(timeline_.to_string().c_str(), stderr);
     if (end_signal_)
         LOG_INFO("stopped by %s", strsignal(end_signal_));
@@ -123,13 +126,17 @@ void Monitor::load_snapshot(const config::SnapshotLoad&, std::move_only_function
     done(fail("snapshots are not part of this version of Wisp"));
 }
 
-Result<void> Monitor::patch_drive(const config::DrivePatch& patch) { return machine_->patch_drive(patch); }
+Result<void> Monitor::patch_drive(const config::DrivePatch& patch) {
+    return machine_->patch_drive(patch);
+}
 
 Result<void> Monitor::patch_network_interface(const config::NetworkInterfacePatch&) {
     return fail("virtio-net is not part of this version of Wisp");
 }
 
-Result<void> Monitor::send_ctrl_alt_del() { return fail("the keyboard is not part of this version of Wisp"); }
+Result<void> Monitor::send_ctrl_alt_del() {
+    return fail("the keyboard is not part of this version of Wisp");
+}
 
 Result<void> Monitor::configure_logger(const config::Logger& logger) {
     log::Config config = log::config();
@@ -156,7 +163,8 @@ Result<void> Monitor::flush_metrics() {
     const std::string line = format("{\"utc_timestamp_ms\":%lu%s}\n", clock_us(CLOCK_REALTIME) / 1000,
                                     metrics_source_ ? metrics_source_().c_str() : "");
     // A FIFO without a reader takes no more at some point: the line is lost, as for a log.
-    if (write(metrics_file_.get(), line.data(), line.size()) < 0 && errno != EAGAIN) return fail("%s", os_error(errno).c_str());
+    if (write(metrics_file_.get(), line.data(), line.size()) < 0 && errno != EAGAIN)
+        return fail("%s", os_error(errno).c_str());
     return {};
 }
 

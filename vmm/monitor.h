@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Monitor: one run of the process, from nothing to the end of its VM. It owns the loop, the machine and what they tell the
-// operator, and does for the Controller what the machine itself must do.
+// Monitor: one run of the process, from nothing to the end of its VM. It owns the loop, the machine and what they tell
+// the operator, and does for the Controller what the machine itself must do.
 //
 // Threads: the loop's, but for on_boot_done().
 #pragma once

@@ -28,7 +28,8 @@ TEST_CASE("each flush tells what was added since the one before, under Firecrack
     deprecated.deprecated = true;
     counters.count(Method::kPatch, "machine_cfg", deprecated);
     const std::string first = flush(counters);
-    CHECK(first.starts_with(R"({"deprecated_api":{"deprecated_http_api_calls":1},"get_api_requests":{"instance_info_count":1,"machine_cfg_count":0,)"));
+    CHECK(first.starts_with(
+        R"({"deprecated_api":{"deprecated_http_api_calls":1},"get_api_requests":{"instance_info_count":1,"machine_cfg_count":0,)"));
     CHECK(first.find(R"("drive_count":1,"drive_fails":1,"logger_count":0)") != std::string::npos);
     CHECK(first.find(R"("patch_api_requests":{"drive_count":0,"drive_fails":0)") != std::string::npos);
     CHECK(flush(counters).find('1') == std::string::npos);

@@ -16,7 +16,9 @@ namespace {
 
 constexpr uint32_t kXenPhys32Entry = 18;  // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
 
-unsigned long ul(uint64_t value) { return static_cast<unsigned long>(value); }
+unsigned long ul(uint64_t value) {
+    return static_cast<unsigned long>(value);
+}
 
 /// A PT_LOAD segment whose numbers have been checked.
 struct Segment {
