@@ -2,7 +2,7 @@
 #
 #   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
 #   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
-#   make test       all tests, on any host          make bench BENCH=boot|start [PEER=path]
+#   make test       all tests, on any host          make bench BENCH=boot|start|block|jail [PEER=path]
 #   make check      format, lint, include direction
 #
 # SAN=address,undefined or SAN=thread builds a second tree with those sanitizers.
@@ -32,7 +32,48 @@ objects = $(patsubst %.cc,$(OUT)/obj/%.o,$(1))
 
 .DELETE_ON_ERROR:
 .PHONY: all
-all: $(OUT)/wisp $(OUT)/wisp-jailer
+all: packages-build
+	@$(MAKE) --no-print-directory programs
+.PHONY: programs
+programs: $(OUT)/wisp $(OUT)/wisp-jailer
+
+# `make` installs nothing: it names what is missing. `make demo`, `make test`, `make bench` and `make check` install.
+.PHONY: packages-build setup-%
+packages-build:
+	@missing=$$(setup/install-packages --missing build); [ -z "$$missing" ] || { \
+	    echo "make: missing packages:" $$missing "(make demo installs them, or: setup/install-packages build)" >&2; exit 1; }
+setup-%:
+	@setup/install-packages $(subst -, ,$*)
+
+# What guests boot; each script skips what is already built.
+.PHONY: kernel rootfs
+kernel:
+	@kernel-config/build-kernel
+rootfs:
+	@kernel-config/build-rootfs
+
+.PHONY: demo test check bench
+demo: setup-build-kernel-lab
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs
+	@$(MAKE) --no-print-directory kernel
+	@$(MAKE) --no-print-directory rootfs
+	@demo/run
+
+TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests
+test: setup-build-kernel-lab-test
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
+	@$(MAKE) --no-print-directory kernel
+	@$(MAKE) --no-print-directory rootfs
+	@tests/run $(TIERS)
+
+check: setup-build-check
+	@/usr/bin/python3 -B tests/check.py
+
+bench: setup-build-kernel-lab-test
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools $(BUILD)/bench/jail_payload
+	@$(MAKE) --no-print-directory kernel
+	@$(MAKE) --no-print-directory rootfs
+	@/usr/bin/python3 -B bench/$(or $(BENCH),start).py
 
 $(OUT)/wisp: $(call objects,vmm/main.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
