@@ -8,6 +8,7 @@
 
 namespace wisp::api {
 
+inline constexpr unsigned kMaxAcceptsPerTurn = 16;  // of the event loop
 inline constexpr size_t kMaxConnections = 128;
 inline constexpr size_t kMaxPath = 1024;      // bytes; Firecracker refuses longer lines, too
 inline constexpr size_t kMaxHead = 16 << 10;  // bytes of path and headers

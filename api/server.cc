@@ -64,8 +64,10 @@ void Server::unlink() {
 }
 
 void Server::on_ready(uint32_t) {
-    while (accept_one()) {
-    }
+    for (unsigned i = 0; i < kMaxAcceptsPerTurn; ++i)
+        if (!accept_one()) return;
+    // A client that comes and goes fast enough would keep us here, and nothing else on the loop would get its turn.
+    loop_.post([this] { on_ready(0); });
 }
 
 /// True if there may be another one.
