@@ -114,14 +114,6 @@ def test_stock_kernel_finds_its_devices_by_acpi_and_powers_off(tmp_path):
     assert "powered the machine off" in output, "by ACPI, not by the reset line"
 
 
-def test_stock_kernel_without_io_apic(tmp_path):
-    succeeded(boot(tmp_path, "true", kernel=stock_kernel(), initrd=INITRD_STOCK, mem_mib=256, args=CONSOLE + " noapic"))
-
-
-def test_own_kernel_without_io_apic(tmp_path):
-    succeeded(boot(tmp_path, "true", args="console=ttyS0 noapic reboot=k panic=1 pci=off"))
-
-
 @pytest.mark.parametrize("command", ["reboot", "poweroff", "halt -f -p", "reboot -f", "poweroff -f", "halt -p"])
 def test_each_way_to_switch_off_ends_with_code_0(tmp_path, command):
     result = boot(tmp_path, f"{command}; sleep 100")
