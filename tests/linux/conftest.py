@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 import wisp  # noqa: E402
 
 IN_LAB = "WISP_LAB" in os.environ
-MAX_HANGS = 5
+MAX_HANGS = 12
 hangs = []
 
 if IN_LAB:
