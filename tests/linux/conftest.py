@@ -17,7 +17,7 @@ MAX_HANGS = 12
 hangs = []
 
 if IN_LAB:
-    wisp.LIMIT_S = 90
+    wisp.LIMIT_S = 150
 
 
 @pytest.hookimpl(tryfirst=True)
