@@ -18,7 +18,7 @@ PATH = "/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 def parser(name, text):
     result = argparse.ArgumentParser(prog=f"tests/lab/{name}", description=text)
     result.add_argument("--icount", action="store_true", help="count instructions: 1 ns of L1's time is 1 instruction")
-    result.add_argument("--smp", type=int, metavar="N", help="CPUs of L1 (2; with --icount always 1)")
+    result.add_argument("--smp", type=int, metavar="N", help="CPUs of L1 (1; with more, guests hang at times; with --icount always 1)")
     result.add_argument("--mem", type=int, default=3072, metavar="MIB", help="memory of L1 (3072)")
     result.add_argument("--cgroup", choices=("v1", "v2", "hybrid"), default="v2", help="what is at /sys/fs/cgroup (v2)")
     result.add_argument("--boot-timeout", type=float, default=120, metavar="S", help="give up if L1 is not up by then (120)")

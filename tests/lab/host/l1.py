@@ -136,7 +136,7 @@ def running():
 
 
 def wanted_info(options):
-    """What kind of L1 the options ask for. None for smp: any number will do."""
+    """What kind of L1 the options ask for. None for smp: any number will do, see DEFAULT_SMP."""
     vmlinuz, initramfs, key = image.prepare()
     return {
         "image": key, "vmlinuz": vmlinuz, "initramfs": initramfs, "project": PROJECT,
@@ -149,7 +149,7 @@ def start(name, wanted, kept):
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
         raise LabError("qemu-system-x86_64 is missing: install qemu-system-x86")
-    info = {**wanted, "pids": [], "smp": wanted["smp"] or 2, "slots": 1 if wanted["icount"] or not kept else SLOTS, "kept": kept}
+    info = {**wanted, "pids": [], "smp": wanted["smp"] or DEFAULT_SMP, "slots": 1 if wanted["icount"] or not kept else SLOTS, "kept": kept}
     l1 = L1(name, info)
     os.makedirs(l1.folder)
     try:
@@ -177,6 +177,13 @@ def start(name, wanted, kept):
         raise
     return l1
 
+
+# After VMRUN has injected an interrupt, QEMU (7.2 and 10.0 alike) keeps its number as the exception to raise. If the CPU is then told to
+# leave its loop for any reason but an interrupt of its own, QEMU raises it in L2 once more, whatever L2's interrupt flag says: the
+# guest handles an interrupt inside itself, and hangs on its own locks or loses data. With several CPUs on one thread that happens each
+# time another CPU's turn comes, and to about one guest in thirty; with one CPU it does not happen. More CPUs would not make L1
+# faster: they share the thread.
+DEFAULT_SMP = 1
 
 # One thread for all CPUs: with a thread each, QEMU 7.2 can keep the translation of an instruction that another CPU is just patching,
 # and a kernel that patches itself (KVM does so for the first VM) then never gets past the breakpoint it left there.
