@@ -4,6 +4,7 @@
 // once: the library's latch first yields the CPU a few times, which on a busy host gives a whole time slice away.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -20,6 +21,15 @@ public:
     void wait() {
         std::unique_lock lock(mutex_);
         done_.wait(lock, [this] { return left_ == 0; });
+    }
+    /// At most so long. True if it is over.
+    bool wait_for(std::chrono::microseconds limit) {
+        std::unique_lock lock(mutex_);
+        return done_.wait_for(lock, limit, [this] { return left_ == 0; });
+    }
+    bool is_over() {
+        const std::lock_guard lock(mutex_);
+        return left_ == 0;
     }
 
 private:

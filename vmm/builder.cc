@@ -2,15 +2,20 @@
 //
 // How a machine is built, from nothing to vCPUs in the guest: read Machine::launch() first.
 //
-// Two threads share the work. The boot vCPU's thread makes the VM, whose creation waits for the kernel more than it
-// works; this one maps memory, opens the devices and loads the guest meanwhile. They meet once, when the guest is
-// loaded: the boot vCPU's thread then connects the devices and goes straight into the guest.
+// Two threads share the work. This one makes the VM, whose creation waits for the kernel more than it works (on a host
+// with one CPU to spare, that wait must begin first, or nothing fits into it), then the devices. The boot vCPU's thread
+// loads the guest meanwhile, prepares its vCPU, and goes straight into the guest once both are there.
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include <chrono>
+
+#include "base/check.h"
 #include "base/log.h"
 #include "virtio/block.h"
+#include "vmm/boot/early_pages.h"
 #include "vmm/cpuid.h"
 #include "vmm/machine.h"
 #include "vmm/msr.h"
@@ -35,14 +40,16 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
     if (config.vsock) return fail("vsock: virtio-vsock is not part of this version of Wisp");
     machine->kvm_ = TRY(Kvm::open());
     TRY(machine->map_memory());
+    TRY(machine->place_devices());
     TRY(machine->start_vcpu_threads());
-    const auto loaded = machine->load();
-    if (loaded)
+    machine->vm_outcome_ = machine->create_vm();
+    machine->vm_ready_.count_down();
+    if (machine->vm_outcome_) machine->devices_outcome_ = machine->add_devices();
+    if (machine->devices_outcome_)
         for (const auto& vcpu : machine->vcpus_) vcpu->let_go();
-    machine->load_failed_ = !loaded;
-    machine->guest_loaded_.count_down();
-    TRY(loaded);
-    host.timeline.mark(Mark::kKernelLoaded);
+    machine->devices_ready_.count_down();
+    TRY(machine->vm_outcome_);
+    TRY(machine->devices_outcome_);
     TRY(machine->wait_for_vcpus());  // the boot vCPU may be in the guest by now
     machine->stay_out_of_exit();
     TRY(machine->console_->start());
@@ -71,25 +78,32 @@ Result<void> Machine::map_memory() {
     return {};
 }
 
+// The guest is told of its devices before they are made: where each is follows from their order alone.
+Result<void> Machine::place_devices() {
+    const size_t count = config_.drives.size();
+    if (count > limits::kMaxMmioDevices)
+        return fail("%zu devices, but there are interrupts for %zu", count, limits::kMaxMmioDevices);
+    for (uint32_t i = 0; i < count; ++i)
+        virtio_devices_.push_back(
+            {{boot::kVirtioMmio.value + i * boot::kMmioSlotSize}, boot::kFirstDeviceGsi + i});
+    return {};
+}
+
 Result<void> Machine::start_vcpu_threads() {
     TRY(install_vcpu_kick_handler());
-    Result<void> started;
-    for (unsigned id = 0; id < config_.machine.vcpu_count && started; ++id) {
+    for (unsigned id = 0; id < config_.machine.vcpu_count; ++id) {
         vcpus_.push_back(std::make_unique<Vcpu>(id, Vcpu::World{mmio_, ports_, host_.stop, host_.timeline}));
-        started = vcpus_.back()->start([this, id] { return prepare_vcpu(id); }, vcpus_prepared_);
+        TRY(vcpus_.back()->start([this, id] { return prepare_vcpu(id); }, vcpus_prepared_));
     }
-    cpuid_ = kvm_->supported_cpuid();  // asks every leaf of the CPU: slow where CPUID itself is emulated
-    cpuid_ready_.count_down();         // in any case: those that did start wait for it before they can end
-    return started;
+    return {};
 }
 
-Result<void> Machine::load() {
+Result<void> Machine::add_devices() {
     TRY(add_platform_devices());
-    TRY(add_drives());
-    return load_guest();
+    return add_drives();
 }
 
-// On the boot vCPU's thread. All slots before anything else changes the VM: see vmm/kvm.h.
+// All slots before anything else changes the VM: see vmm/kvm.h.
 Result<void> Machine::create_vm() {
     vm_ = TRY(kvm_->create_vm());
     TRY(vm_.set_tss_address(boot::kKvmTss));
@@ -101,18 +115,34 @@ Result<void> Machine::create_vm() {
     return {};
 }
 
-// On the vCPU's own thread, all of them at once.
+// On the vCPUs' own threads, all of them at once.
 Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
-    if (id == 0) {
-        vm_outcome_ = create_vm();
-        vm_ready_.count_down();
-    }
-    auto vcpu = create_vcpu(id);
-    if (id != 0)
+    if (id != 0) {
+        auto vcpu = create_vcpu(id);
         others_prepared_.count_down();  // well or not
-    else if (vcpu)
-        TRY(prepare_boot_vcpu(*vcpu));
+        return vcpu;
+    }
+    cpuid_ = kvm_->supported_cpuid();  // asks every leaf of the CPU: slow where CPUID itself is emulated
+    cpuid_ready_.count_down();
+    TRY(load_guest());
+    host_.timeline.mark(Mark::kKernelLoaded);
+    warm_up();
+    VcpuFd vcpu = TRY(create_vcpu(id));
+    TRY(prepare_boot_vcpu(vcpu));
     return vcpu;
+}
+
+// A VM that is not there after a moment waits for a grace period, which takes many: the time goes into pages that the
+// guest will touch in any case, and would otherwise fault in one by one.
+void Machine::warm_up() {
+    using namespace std::chrono_literals;
+    if (vm_ready_.wait_for(1ms)) return;
+    for (const auto& [pages, kind] : boot::early_pages(memory_, kernel_)) {
+        if (vm_ready_.is_over()) return;
+        // Linux 5.14. Where it fails, nothing is lost.
+        using Kind = boot::EarlyPages::Kind;
+        madvise(pages.host_address(), pages.size(), kind == Kind::kFile ? MADV_POPULATE_READ : MADV_POPULATE_WRITE);
+    }
 }
 
 Result<VcpuFd> Machine::create_vcpu(unsigned id) {
@@ -122,14 +152,15 @@ Result<VcpuFd> Machine::create_vcpu(unsigned id) {
     cpuid_ready_.wait();
     const CpuTopology topology{config_.machine.vcpu_count, config_.machine.smt};
     TRY(vcpu.set_cpuid(normalize_cpuid(TRY(cpuid_), topology, id)));
+    TRY(vcpu.set_xcr0(*cpuid_));
     TRY(vcpu.set_msrs(kBootMsrs));
     return vcpu;
 }
 
 // The other vCPUs wait in the kernel for the guest's INIT and SIPI, which must find them there.
 Result<void> Machine::prepare_boot_vcpu(const VcpuFd& vcpu) {
-    guest_loaded_.wait();
-    if (load_failed_) return fail("the guest could not be loaded");
+    devices_ready_.wait();
+    TRY(devices_outcome_);
     TRY(connect_devices());
     kvm_sregs sregs = TRY(vcpu.sregs());
     boot::set_entry_sregs(kernel_.protocol, sregs);
@@ -174,16 +205,11 @@ Result<void> Machine::add_drives() {
 }
 
 Result<void> Machine::add_virtio(std::unique_ptr<virtio::Device> device) {
-    const auto index = static_cast<uint32_t>(transports_.size());
-    if (index >= limits::kMaxMmioDevices)
-        return fail("more than %zu devices: there are no more interrupts", limits::kMaxMmioDevices);
-    const boot::VirtioMmioDevice place{{boot::kVirtioMmio.value + index * boot::kMmioSlotSize},
-                                       boot::kFirstDeviceGsi + index};
-
+    CHECK(transports_.size() < virtio_devices_.size());
+    const boot::VirtioMmioDevice& place = virtio_devices_[transports_.size()];
     auto transport = TRY(virtio::MmioTransport::create(host_.loop, memory_, std::move(device)));
     TRY(mmio_.insert(place.address.value, boot::kMmioSlotSize, *transport, transport->device().name()));
     transports_.push_back(std::move(transport));
-    virtio_devices_.push_back(place);
     return {};
 }
 
@@ -209,22 +235,20 @@ Result<void> Machine::load_guest() {
 }
 
 // A kernel that is mapped must not change under the VM. A lease on the file makes whoever wants to change it wait until
-// the VM has its own copy; where no lease is to be had, the kernel is read instead (unless the operator vouches for
-// it).
+// the VM has its own copy; where no lease is to be had, the kernel is read instead.
 Result<void> Machine::open_kernel(boot::BootRequest& request) {
     const std::string& path = config_.boot_source->kernel_image_path;
     kernel_file_ = TRY_CONTEXT("kernel image", open_file(path, O_RDONLY));
     request.kernel = {kernel_file_.get(), path};
-    request.mapping = boot::KernelMapping::kMap;
-    using config::KernelLoading;
-    if (config_.boot_source->kernel_loading == KernelLoading::kCopy) request.mapping = boot::KernelMapping::kCopy;
-    if (config_.boot_source->kernel_loading != KernelLoading::kAuto) return {};
-    auto lease = boot::KernelLease::take(kernel_file_.get(), host_.kernel_lease_signal, gettid(), path);
+    request.mapping = boot::KernelMapping::kCopy;
+    if (config_.boot_source->kernel_loading != config::KernelLoading::kMap) return {};
+    auto lease = boot::KernelLease::take(kernel_file_.get(), host_.kernel_lease_signal, loop_thread_, path);
     if (lease) {
         kernel_lease_ = *std::move(lease);
+        request.mapping = boot::KernelMapping::kMap;
     } else {
-        LOG_DEBUG("the kernel image is copied: %s", lease.error().message.c_str());
-        request.mapping = boot::KernelMapping::kCopy;
+        LOG_WARNING("boot-source: kernel_loading is Map, but the kernel image is copied: %s",
+                    lease.error().message.c_str());
     }
     return {};
 }

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
@@ -160,6 +161,18 @@ Result<void> VcpuFd::set_cpuid(const CpuidTable& table) const {
     ArrayRequest<kvm_cpuid_entry2> request(table.size());
     memcpy(request.entries(), table.data(), table.size() * sizeof table[0]);
     if (ioctl(fd(), kSetCpuid2, &request.header()) < 0) return fail_errno("KVM_SET_CPUID2");
+    return {};
+}
+
+Result<void> VcpuFd::set_xcr0(const CpuidTable& table) const {
+    const auto xsave = std::find_if(table.begin(), table.end(), [](const kvm_cpuid_entry2& entry) {
+        return entry.function == 0xd && entry.index == 0;
+    });
+    if (xsave == table.end() || xsave->eax == 0) return {};
+    kvm_xcrs xcrs{};
+    xcrs.nr_xcrs = 1;
+    xcrs.xcrs[0].value = static_cast<uint64_t>(xsave->edx) << 32 | xsave->eax;
+    if (ioctl(fd(), KVM_SET_XCRS, &xcrs) < 0) return fail_errno("KVM_SET_XCRS");
     return {};
 }
 

@@ -8,6 +8,8 @@
 // Threads: the loop's.
 #pragma once
 
+#include <unistd.h>
+
 #include <memory>
 #include <optional>
 #include <vector>
@@ -71,19 +73,21 @@ private:
 
     // The steps of launch(), in their order.
     Result<void> map_memory();
+    Result<void> place_devices();
     Result<void> start_vcpu_threads();
-    Result<void> load();
+    Result<void> create_vm();
+    Result<void> add_devices();
     Result<void> add_platform_devices();
     Result<void> add_drives();
     Result<void> add_virtio(std::unique_ptr<virtio::Device> device);
-    Result<void> load_guest();
-    Result<void> open_kernel(boot::BootRequest& request);
     Result<void> wait_for_vcpus();
     void stay_out_of_exit();
 
-    // On the vCPUs' own threads
-    Result<void> create_vm();
+    // On the vCPUs' own threads, the guest on the boot vCPU's
     Result<VcpuFd> prepare_vcpu(unsigned id);
+    Result<void> load_guest();
+    Result<void> open_kernel(boot::BootRequest& request);
+    void warm_up();
     Result<VcpuFd> create_vcpu(unsigned id);
     Result<void> prepare_boot_vcpu(const VcpuFd& vcpu);
     Result<void> connect_devices();
@@ -91,15 +95,15 @@ private:
     void pause_devices(std::function<void()> on_paused);
 
     const MachineHost host_;
+    const pid_t loop_thread_ = gettid();
     const config::VmConfig config_;
 
     // In the order in which they are made; C++ takes them down in reverse.
     std::optional<Kvm> kvm_;
     GuestMemory memory_;
     Vm vm_;
-    Result<void> vm_outcome_;
-    Countdown vm_ready_{1}, cpuid_ready_{1}, guest_loaded_{1};
-    bool load_failed_ = false;  // settled before guest_loaded_
+    Result<void> vm_outcome_, devices_outcome_;  // settled before the countdown of that name
+    Countdown vm_ready_{1}, devices_ready_{1}, cpuid_ready_{1};
     Bus mmio_, ports_;
     std::unique_ptr<Console> console_;
     OwnedFd console_irq_;

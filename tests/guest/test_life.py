@@ -142,10 +142,13 @@ def test_one_kernel_file_serves_many_and_none_changes_it(tmp_path):
     assert open(kernel, "rb").read() == before
 
 
+@pytest.mark.parametrize("loading", ["Auto", "Copy", "Map"])
 @pytest.mark.parametrize("change", ["replaced", "truncated", "rewritten"])
-def test_a_kernel_file_may_change_under_a_running_vm(tmp_path, change):
+def test_a_kernel_file_may_change_under_a_running_vm(tmp_path, change, loading):
     kernel = wisp.copy_of(wisp.guest("big"), tmp_path)
-    with wisp.Vm(tmp_path, wisp.machine(kernel), "--boot-timer", stdin=subprocess.PIPE) as vm:
+    config = wisp.machine(kernel)
+    config["boot-source"]["kernel_loading"] = loading
+    with wisp.Vm(tmp_path, config, "--boot-timer", stdin=subprocess.PIPE) as vm:
         vm.wait_for("Guest-boot-time")
         if change == "replaced":
             os.rename(wisp.copy_of(wisp.guest("reset"), tmp_path), kernel)
@@ -154,7 +157,7 @@ def test_a_kernel_file_may_change_under_a_running_vm(tmp_path, change):
         else:
             with open(kernel, "r+b") as file:
                 file.write(b"\0" * os.path.getsize(kernel))
-        if change != "replaced":
+        if change != "replaced" and loading == "Map":
             vm.wait_for("this VM has its own copy now")
         vm.send("q")
         result = vm.wait()

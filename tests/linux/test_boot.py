@@ -79,25 +79,32 @@ def test_initrd(tmp_path):
     assert "from the initrd" in output
 
 
-def without_pvh_note(tmp_path):
-    """The kernel with its note segment made unknown, so that it is entered by the 64-bit boot protocol."""
-    image = bytearray(open(KERNEL, "rb").read())
+def pvh_kernel(tmp_path):
+    """The kernel with the note made unknown by which it says that it is Linux, so that its PVH entry is taken."""
+    image = open(KERNEL, "rb").read()
     offset, size, count = struct.unpack_from("<Q", image, 32)[0], *struct.unpack_from("<HH", image, 54)
-    notes = [offset + i * size for i in range(count) if struct.unpack_from("<I", image, offset + i * size)[0] == 4]
-    assert notes, "the kernel has no note segment"
-    for note in notes:
-        struct.pack_into("<I", image, note, 0)
-    path = tmp_path / "vmlinux64"
-    path.write_bytes(image)
+    headers = [struct.unpack_from("<IIQQQQQQ", image, offset + i * size) for i in range(count)]
+    patched = bytearray(image)
+    for kind, _, at, _, _, length, *_ in headers:
+        if kind == 4:
+            patched[at:at + length] = image[at:at + length].replace(b"Linux\0", b"Linus\0")
+    assert patched != image
+    path = tmp_path / "vmlinux-pvh"
+    path.write_bytes(patched)
     return path
 
 
+def boot_loader_type(output):
+    return int(re.search(r"^loader (\d+)", output, re.M)[1])
+
+
 def test_entry_by_the_64_bit_protocol(tmp_path):
-    succeeded(boot(tmp_path, "true", kernel=without_pvh_note(tmp_path)))
+    assert boot_loader_type(succeeded(boot(tmp_path, "echo loader $(cat /proc/sys/kernel/bootloader_type)"))) == 0xff
 
 
 def test_entry_by_pvh(tmp_path):
-    succeeded(boot(tmp_path, "true", kernel=KERNEL))
+    output = succeeded(boot(tmp_path, "echo loader $(cat /proc/sys/kernel/bootloader_type)", kernel=pvh_kernel(tmp_path)))
+    assert boot_loader_type(output) == 0xb0, "what Linux says of itself after a PVH entry under KVM"
 
 
 def test_bzimage(tmp_path):

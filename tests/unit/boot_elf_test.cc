@@ -121,24 +121,38 @@ TEST_CASE("boot: a PVH note decides for the PVH entry") {
     CHECK(protocol_of(elf_note("Linux", 1, "five") + pvh_note(0x1000040)) == BootProtocol::kPvh);
     CHECK(protocol_of(elf_note("Xen", 18, wide_value)) == BootProtocol::kPvh);
     CHECK(protocol_of(elf_note("GNU", 5, "12345", 8) + elf_note("Xen", 18, wide_value, 8), 8) == BootProtocol::kPvh);
+    CHECK(protocol_of(pvh_note(0x1000040) + elf_note("Linux", 0x100, "salt")) == BootProtocol::kLinux64);
+    CHECK(protocol_of(elf_note("Linux", 0x100, "salt") + pvh_note(0x1000040)) == BootProtocol::kLinux64);
+    CHECK(protocol_of(elf_note("Linus", 0x100, "salt") + pvh_note(0x1000040)) == BootProtocol::kPvh);
     CHECK(protocol_of(elf_note("Xen", 17, "abcd")) == BootProtocol::kLinux64);
     CHECK(protocol_of(elf_note("Xem", 18, "abcd")) == BootProtocol::kLinux64);
     CHECK(protocol_of(elf_note("Xen", 18, "abc")) == BootProtocol::kLinux64);
 }
 
+TEST_CASE("boot: a Linux with a PVH note whose 64-bit entry is not in its image is entered by PVH") {
+    ElfImage image = small_kernel();
+    image.header.e_entry = 0x3000000;
+    image.note(0x500, pvh_note(0x1000040) + elf_note("Linux", 0x100, "salt"));
+    const GuestMemory memory = machine_memory(64 * kMiB);
+    const TempFile file(image.bytes());
+    const auto kernel = load(memory, file, KernelMapping::kCopy);
+    REQUIRE(kernel);
+    CHECK(kernel->protocol == BootProtocol::kPvh);
+}
+
 TEST_CASE("boot: notes cut anywhere end the search and nothing else") {
     const std::string notes = elf_note("GNU", 3, "build id") + pvh_note(0x1000040);
     for (size_t size = 0; size < notes.size(); ++size)
-        CHECK_FALSE(find_pvh_entry(std::as_bytes(std::span(notes).first(size)), 4));
-    CHECK(find_pvh_entry(std::as_bytes(std::span(notes)), 4) == 0x1000040);
+        CHECK_FALSE(find_notes(std::as_bytes(std::span(notes).first(size)), 4).pvh_entry);
+    CHECK(find_notes(std::as_bytes(std::span(notes)), 4).pvh_entry == 0x1000040);
 
     for (const uint32_t length : {0xffffffffu, 0xfffffffcu, 0x80000000u, 0x7fffffffu}) {
         std::string bad = notes;
         memcpy(bad.data(), &length, 4);
-        CHECK_FALSE(find_pvh_entry(std::as_bytes(std::span(bad)), 4));
+        CHECK_FALSE(find_notes(std::as_bytes(std::span(bad)), 4).pvh_entry);
         bad = notes;
         memcpy(bad.data() + 4, &length, 4);
-        CHECK_FALSE(find_pvh_entry(std::as_bytes(std::span(bad)), 8));
+        CHECK_FALSE(find_notes(std::as_bytes(std::span(bad)), 8).pvh_entry);
     }
 }
 

@@ -18,8 +18,12 @@ bool is_elf(std::span<const std::byte> head);
 
 Result<LoadedKernel> load_elf(ImageFile& file);
 
-/// The entry point in a note segment's XEN_ELFNOTE_PHYS32_ENTRY, if it has one. `alignment` is the segment's p_align.
-/// Notes that do not fit in the segment end the search.
-std::optional<uint64_t> find_pvh_entry(std::span<const std::byte> notes, uint64_t alignment);
+/// What the notes of a kernel say that matters here.
+struct ElfNotes {
+    std::optional<uint64_t> pvh_entry;  ///< XEN_ELFNOTE_PHYS32_ENTRY
+    bool is_linux = false;              ///< it has Linux's own build-salt note, as every Linux since 4.19
+};
+/// `alignment` is the note segment's p_align. Notes that do not fit in the segment end the search.
+ElfNotes find_notes(std::span<const std::byte> notes, uint64_t alignment);
 
 }  // namespace wisp::boot

@@ -69,7 +69,7 @@ struct BootSource {
     std::string kernel_image_path = {};
     std::optional<std::string> initrd_path = {};
     std::optional<std::string> boot_args = {};
-    KernelLoading kernel_loading = KernelLoading::kAuto;  ///< [Wisp]
+    KernelLoading kernel_loading = KernelLoading::kAuto;  ///< [Wisp] kAuto: what boots fastest, which is to copy
 };
 
 enum class CacheType : uint8_t { kUnsafe, kWriteback };
