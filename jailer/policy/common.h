@@ -19,6 +19,7 @@ inline constexpr Rule kCommon[] = {
     allow("futex", is(1, FUTEX_WAKE_PRIVATE), "the other side of it"),
     allow("futex", is(1, FUTEX_WAIT_BITSET_PRIVATE | FUTEX_CLOCK_REALTIME), "the C library's condition variables and joins"),
     allow("futex", is(1, FUTEX_WAIT_BITSET_PRIVATE), "the same with the monotonic clock"),
+    allow("futex", is(1, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME), "joining a thread, whose end the kernel itself announces"),
     allow("write", "eventfds (kicks, posted tasks), the log, the console, standard error's last line"),
     allow("clock_gettime", "the clocks that the kernel does not give without a call, such as processor time"),
     allow("rt_sigreturn", "returning from the vCPU's kick, and from whatever signal comes"),

@@ -37,7 +37,9 @@ constexpr Rule allow(const char* call, Check first, Check second, const char* re
     return {call, reason, {first, second}, 2};
 }
 
-// ioctl's request is its second argument. The kernel looks at 32 bits of it; a policy at all 64, which admits no more.
-constexpr Rule allow_ioctl(uint64_t request, const char* reason) { return allow("ioctl", is(1, request), reason); }
+// ioctl's request is its second argument, of which the kernel looks at 32 bits; the others are the sign, or nothing.
+constexpr Rule allow_ioctl(uint64_t request, const char* reason) {
+    return allow("ioctl", Check{1, 0xffffffff, request & 0xffffffff}, reason);
+}
 
 }  // namespace wisp::policy

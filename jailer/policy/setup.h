@@ -14,6 +14,13 @@
 
 namespace wisp::policy {
 
+// A request's number contains the size of its argument. These arguments end in an array of any length, for which the
+// kernel's headers put an empty struct, and in C++ that is not empty: the size is what C makes of it.
+constexpr uint64_t with_size(uint64_t request, uint64_t bytes) {
+    constexpr uint64_t kSizeField = uint64_t{_IOC_SIZEMASK} << _IOC_SIZESHIFT;
+    return (request & ~kSizeField) | bytes << _IOC_SIZESHIFT;
+}
+
 inline constexpr Rule kSetUp[] = {
     // Files that the configuration names, and the rings and descriptors of the loop.
     allow("openat", "the machine file, kernel, initrd, drives, /dev/kvm; what may be opened the jail decides"),
@@ -42,24 +49,23 @@ inline constexpr Rule kSetUp[] = {
     allow_ioctl(KVM_GET_API_VERSION, "is it the KVM we know?"),
     allow_ioctl(KVM_CHECK_EXTENSION, "what it can"),
     allow_ioctl(KVM_GET_VCPU_MMAP_SIZE, "size of the run page"),
-    allow_ioctl(KVM_GET_SUPPORTED_CPUID, "what the guest's CPU can be"),
-    allow_ioctl(KVM_GET_MSR_INDEX_LIST, "which MSRs a snapshot has"),
+    allow_ioctl(with_size(KVM_GET_SUPPORTED_CPUID, 8), "what the guest's CPU can be"),
+    allow_ioctl(with_size(KVM_GET_MSR_INDEX_LIST, 4), "which MSRs a snapshot has"),
     allow_ioctl(KVM_CREATE_VM, "the VM"),
     allow_ioctl(KVM_SET_TSS_ADDR, "three pages that Intel CPUs need"),
     allow_ioctl(KVM_SET_IDENTITY_MAP_ADDR, "one more of them"),
     allow_ioctl(KVM_CREATE_IRQCHIP, "interrupt controllers"),
-    allow_ioctl(KVM_CREATE_PIT2, "the timer that older kernels calibrate by"),
     allow_ioctl(KVM_SET_USER_MEMORY_REGION, "guest memory"),
     allow_ioctl(KVM_CREATE_VCPU, "vCPUs"),
-    allow_ioctl(KVM_SET_CPUID2, "their CPUID"),
+    allow_ioctl(with_size(KVM_SET_CPUID2, 8), "their CPUID"),
     allow_ioctl(KVM_GET_SREGS, "their registers at the kernel's entry …"),
     allow_ioctl(KVM_SET_SREGS, "…"),
     allow_ioctl(KVM_SET_REGS, "…"),
     allow_ioctl(KVM_SET_FPU, "…"),
     allow_ioctl(KVM_GET_LAPIC, "…"),
     allow_ioctl(KVM_SET_LAPIC, "…"),
-    allow_ioctl(KVM_GET_MSRS, "…"),
-    allow_ioctl(KVM_SET_MSRS, "… and their MSRs"),
+    allow_ioctl(with_size(KVM_GET_MSRS, 8), "…"),
+    allow_ioctl(with_size(KVM_SET_MSRS, 8), "… and their MSRs"),
     allow_ioctl(KVM_IOEVENTFD, "queue kicks without a way through this process"),
     allow_ioctl(KVM_IRQFD, "interrupts without one"),
     // Threads.

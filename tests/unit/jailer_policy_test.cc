@@ -100,7 +100,7 @@ TEST_CASE("policies: arguments are checked") {
                   if (!refused(SYS_mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS)) return 1;
                   if (!refused(SYS_mprotect, 0, 4096, PROT_EXEC)) return 2;
                   if (!refused(SYS_ioctl, 0, 0x5412 /* TIOCSTI */)) return 3;
-                  if (!refused(SYS_ioctl, -1, 0xffffffff'00000000 | KVM_RUN)) return 4;
+                  if (!refused(SYS_ioctl, -1, KVM_RUN | 0x80000000)) return 4;
                   if (refused(SYS_ioctl, -1, KVM_RUN) != false) return 5;
                   return 0;
               }) == (phase == Phase::kLoop ? 5 : 0));
