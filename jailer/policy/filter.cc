@@ -18,9 +18,12 @@ namespace {
 
 std::span<const sock_filter> filter_of(Phase phase) {
     switch (phase) {
-        case Phase::kSetUp: return kSetUpFilter;
-        case Phase::kLoop: return kLoopFilter;
-        case Phase::kVcpu: return kVcpuFilter;
+        case Phase::kSetUp:
+            return kSetUpFilter;
+        case Phase::kLoop:
+            return kLoopFilter;
+        case Phase::kVcpu:
+            return kVcpuFilter;
     }
     return {};
 }
@@ -36,7 +39,9 @@ Result<void> install(Phase phase) {
     return {};
 }
 
-size_t program_length(Phase phase) { return filter_of(phase).size(); }
+size_t program_length(Phase phase) {
+    return filter_of(phase).size();
+}
 
 const char* call_name(int number) {
     if (number < 0 || static_cast<size_t>(number) >= std::size(kCallNames) || !kCallNames[number][0]) return "?";

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The system call filters of the monitor. Each thread installs its own (no TSYNC), in two phases: kSetUp before anything
-// is built, which threads made later inherit, and one of the others right before the guest runs. Filters add up: a call has
-// to pass all of them.
+// The system call filters of the monitor. Each thread installs its own (no TSYNC), in two phases: kSetUp before
+// anything is built, which threads made later inherit, and one of the others right before the guest runs. Filters add
+// up: a call has to pass all of them.
 //
 // A call that is refused raises SIGSYS. Its handler says which call it was and ends the process with Firecracker's exit
 // code 148; without a handler, or with SIGSYS blocked, the kernel kills the process. 32-bit and x32 calls kill at once.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The loop thread while a guest runs: devices, console, signals. What it submits to an io_uring no policy sees; each ring
-// is restricted to its few operations when it is made (base/ring.h).
+// The loop thread while a guest runs: devices, console, signals. What it submits to an io_uring no policy sees; each
+// ring is restricted to its few operations when it is made (base/ring.h).
 #pragma once
 
 #include <asm/ioctls.h>
@@ -32,7 +32,8 @@ inline constexpr Rule kLoopRun[] = {
     allow("fcntl", is(1, F_GETLEASE), "is somebody waiting to write the kernel image that the guest maps?"),
     allow("fcntl", is(1, F_SETLEASE), "then the lease is given up, once the guest has its own copy"),
     allow("madvise", is(2, MADV_DONTDUMP), "that copy stays out of core dumps, as all guest memory does"),
-    allow("mremap", is(3, MREMAP_MAYMOVE | MREMAP_FIXED), "that copy takes the place of the file's pages in guest memory"),
+    allow("mremap", is(3, MREMAP_MAYMOVE | MREMAP_FIXED),
+          "that copy takes the place of the file's pages in guest memory"),
     allow("tgkill", "the kick that makes a vCPU leave the guest; raising a signal against oneself"),
     allow("newfstatat", is(3, 0x1000 /* AT_EMPTY_PATH */), "the C library looks at standard output before it buffers"),
     allow_ioctl(TCGETS, "the same: is it a terminal?"),

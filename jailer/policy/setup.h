@@ -70,8 +70,9 @@ inline constexpr Rule kSetUp[] = {
     allow_ioctl(KVM_IRQFD, "interrupts without one"),
     // Threads.
     allow("clone3", "a thread for each vCPU"),
-    allow("clone", is(0, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
-                             CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID),
+    allow("clone",
+          is(0, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+                    CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID),
           "the same where the kernel has no clone3; threads only"),
     allow("set_robust_list", "the C library, in each new thread"),
     allow("rseq", "the same"),

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <catch2/catch.hpp>
 #include <linux/kvm.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -7,6 +6,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <catch2/catch.hpp>
 
 #include <cstring>
 #include <set>
@@ -26,8 +26,11 @@ namespace {
 
 constexpr int kLastCall = 511;
 
-// uretprobe and uprobe (Linux 6.11): trampolines of the kernel's own, which no filter sees and which kill any other caller.
-bool is_kernel_trampoline(int number) { return number == 335 || number == 336; }
+// uretprobe and uprobe (Linux 6.11): trampolines of the kernel's own, which no filter sees and which kill any other
+// caller.
+bool is_kernel_trampoline(int number) {
+    return number == 335 || number == 336;
+}
 
 volatile sig_atomic_t g_refused = 0;
 
@@ -85,7 +88,8 @@ TEST_CASE("policies: every call that no rule names is refused") {
         const auto names_allowed = allowed(phase);
         const int escaped = in_filter(phase, [&] {
             for (int number = 0; number <= kLastCall; ++number)
-                if (!is_kernel_trampoline(number) && !names_allowed.contains(call_name(number)) && !refused(number, -1, -1, -1, -1))
+                if (!is_kernel_trampoline(number) && !names_allowed.contains(call_name(number)) &&
+                    !refused(number, -1, -1, -1, -1))
                     return number % 199 + 1;
             return 0;
         });
