@@ -2,21 +2,21 @@
 #
 #   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
 #   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
-#   make test       all tests, on any host          make bench BENCH=boot|start [PEER=path]
+#   make test       all tests, on any host          make bench BENCH=boot|start|block|jail [PEER=path]
 #   make check      format, lint, include direction
 #
 # SAN=address,undefined or SAN=thread builds a second tree with those sanitizers.
 
+comma := ,
 BUILD ?= build
 OUT := $(BUILD)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
-comma := ,
 
 CXX ?= g++
 OPT ?= -O2
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
 HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fcf-protection -fstack-clash-protection
 CXXFLAGS += -std=c++23 $(OPT) -g1 $(WARN) $(HARDEN) -fno-exceptions -fno-rtti -fno-plt -ffunction-sections -fdata-sections \
-            -I. $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+            -I. $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize=vptr -fno-omit-frame-pointer)
 LDFLAGS += -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
 # Static, so that a jail holds one file; with sanitizers dynamic, because they need it.
 STATIC := $(if $(SAN),-pie -fsanitize=$(SAN),-static-pie)
@@ -32,11 +32,52 @@ objects = $(patsubst %.cc,$(OUT)/obj/%.o,$(1))
 
 .DELETE_ON_ERROR:
 .PHONY: all
-all: $(OUT)/wisp $(OUT)/wisp-jailer
+all: packages-build
+	@$(MAKE) --no-print-directory programs
+.PHONY: programs
+programs: $(OUT)/wisp $(OUT)/wisp-jailer
 
-$(OUT)/wisp: $(call objects,vmm/main.cc $(VMM_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+# `make` installs nothing: it names what is missing. `make demo`, `make test`, `make bench` and `make check` install.
+.PHONY: packages-build setup-%
+packages-build:
+	@missing=$$(setup/install-packages --missing build); [ -z "$$missing" ] || { \
+	    echo "make: missing packages:" $$missing "(make demo installs them, or: setup/install-packages build)" >&2; exit 1; }
+setup-%:
+	@setup/install-packages $(subst -, ,$*)
+
+# What guests boot; each script skips what is already built.
+.PHONY: kernel rootfs
+kernel:
+	@kernel-config/build-kernel
+rootfs:
+	@kernel-config/build-rootfs
+
+.PHONY: demo test check bench
+demo: setup-build-kernel-lab
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs
+	@$(MAKE) --no-print-directory kernel
+	@$(MAKE) --no-print-directory rootfs
+	@demo/run
+
+TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests
+test: setup-build-kernel-lab-test
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
+	@$(MAKE) --no-print-directory kernel
+	@$(MAKE) --no-print-directory rootfs
+	@tests/run $(TIERS)
+
+check: setup-build-check
+	@/usr/bin/python3 -B tests/check.py
+
+bench: setup-build-kernel-lab-test
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools $(BUILD)/bench/jail_payload
+	@$(MAKE) --no-print-directory kernel
+	@$(MAKE) --no-print-directory rootfs
+	@/usr/bin/python3 -B bench/$(or $(BENCH),start).py
+
+$(OUT)/wisp: $(call objects,vmm/main.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a
+	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a -l:libhttp_parser.a
 
 # Only the parts of base that the jailer uses: it starts once for each microVM, and pays for every page it touches.
 JAIL_SRC := jailer/runtime.cc $(filter-out jailer/policy/%,$(JAILER_SRC)) base/check.cc base/fd.cc base/result.cc
@@ -127,9 +168,8 @@ $(BUILD)/bench/%_guest: bench/guest/%.c bench/guest/start.S bench/guest/runtime.
 	    -fcf-protection=none -fno-pic -mno-sse -mcmodel=large -nostdlib -static -no-pie -Wl,-T,bench/guest/guest.ld \
 	    -Wl,--build-id=none -Wl,--no-warn-rwx-segments -o $@ $(filter %.c %.S,$^)
 
-.PHONY: bench-block
-bench-block: $(OUT)/wisp $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest
-	@python3 bench/block.py
+.PHONY: bench-block-tools
+bench-block-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest
 
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)

@@ -22,8 +22,12 @@ std::vector<std::string> segments(std::string_view path) {
 
 }  // namespace
 
-Call::Call(Controller& the_controller, Request the_request, Reply reply)
-    : controller(the_controller), request(std::move(the_request)), path(segments(request.path)), reply_(std::move(reply)) {}
+Call::Call(Controller& the_controller, Counters& counters, Request the_request, Reply reply)
+    : controller(the_controller),
+      request(std::move(the_request)),
+      path(segments(request.path)),
+      counters_(&counters),
+      reply_(std::move(reply)) {}
 
 const std::string& Call::segment(size_t index) const {
     static const std::string kNone;
@@ -35,6 +39,7 @@ void Call::reply(Response response) {
         LOG_INFO("The request was executed successfully. Status code: %s.", status_text(response.status));
     if (deprecated_) LOG_WARNING("%s", deprecated_);
     response.deprecated = deprecated_ != nullptr;
+    counters_->count(request.method, counted_as, response);
     reply_(std::move(response));
 }
 
@@ -47,7 +52,9 @@ void Call::reply(Outcome<> outcome) {
     reply(std::move(response));
 }
 
-void Call::reply_json(std::string body) { reply(Response::json(std::move(body))); }
+void Call::reply_json(std::string body) {
+    reply(Response::json(std::move(body)));
+}
 
 void Call::refuse_path() {
     refuse(format("Invalid request method and/or path: %s %s.", to_string(request.method), path[0].c_str()));

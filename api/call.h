@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/counters.h"
 #include "api/message.h"
 #include "vmm/config/decode_resources.h"
 #include "vmm/config/json.h"
@@ -18,12 +19,14 @@ class Call {
 public:
     using Reply = std::move_only_function<void(Response)>;
 
-    Call(Controller& controller, Request request, Reply reply);
+    Call(Controller& controller, Counters& counters, Request request, Reply reply);
     Call(Call&&) = default;
 
     Controller& controller;
     Request request;
     std::vector<std::string> path;  ///< its segments; there is at least one, which is empty for "/"
+
+    const char* counted_as = nullptr;  ///< the resource's name in the metrics
 
     /// A segment of the path, or "" where it is shorter.
     const std::string& segment(size_t index) const;
@@ -55,6 +58,7 @@ public:
     bool has_id();
 
 private:
+    Counters* counters_;
     Reply reply_;
     const char* deprecated_ = nullptr;
 };

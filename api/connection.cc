@@ -17,7 +17,9 @@ Result<void> Connection::start() {
     return {};
 }
 
-void Connection::on_ready(uint32_t) { serve(); }
+void Connection::on_ready(uint32_t) {
+    serve();
+}
 
 void Connection::close() {
     if (closed()) return;
@@ -64,7 +66,8 @@ bool Connection::read_request() {
     const RequestReader::Step step = reader_.read(bytes);
     input_.erase(0, input_.size() - bytes.size());
     switch (step) {
-        case RequestReader::Step::kMore: return receive();
+        case RequestReader::Step::kMore:
+            return receive();
         case RequestReader::Step::kContinue:
             output_ = serialize(Response{.status = 100, .body = {}}, true);
             return true;

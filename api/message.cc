@@ -8,11 +8,16 @@ namespace wisp::api {
 
 const char* to_string(Method method) {
     switch (method) {
-        case Method::kGet: return "GET";
-        case Method::kPut: return "PUT";
-        case Method::kPatch: return "PATCH";
-        case Method::kDelete: return "DELETE";
-        case Method::kOther: break;
+        case Method::kGet:
+            return "GET";
+        case Method::kPut:
+            return "PUT";
+        case Method::kPatch:
+            return "PATCH";
+        case Method::kDelete:
+            return "DELETE";
+        case Method::kOther:
+            break;
     }
     return "OTHER";
 }
@@ -27,7 +32,8 @@ Response Response::fault(const std::string& message, int status) {
 }
 
 Response protocol_error(const std::string& reason) {
-    return {.status = 400, .body = "{ \"error\": \"" + reason + "\nAll previous unanswered requests will be dropped.\" }"};
+    return {.status = 400,
+            .body = "{ \"error\": \"" + reason + "\nAll previous unanswered requests will be dropped.\" }"};
 }
 
 std::string serialize(const Response& response, bool keep_alive) {
@@ -41,10 +47,14 @@ std::string serialize(const Response& response, bool keep_alive) {
 
 const char* status_text(int status) {
     switch (status) {
-        case 200: return "200 OK";
-        case 204: return "204 No Content";
-        case 413: return "413 Payload Too Large";
-        default: return "400 Bad Request";
+        case 200:
+            return "200 OK";
+        case 204:
+            return "204 No Content";
+        case 413:
+            return "413 Payload Too Large";
+        default:
+            return "400 Bad Request";
     }
 }
 

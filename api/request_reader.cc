@@ -17,11 +17,16 @@ constexpr size_t kHeaderOfInterest = 64;  // name and value of a header are kept
 
 Method method_of(const http_parser& parser) {
     switch (parser.method) {
-        case HTTP_GET: return Method::kGet;
-        case HTTP_PUT: return Method::kPut;
-        case HTTP_PATCH: return Method::kPatch;
-        case HTTP_DELETE: return Method::kDelete;
-        default: return Method::kOther;
+        case HTTP_GET:
+            return Method::kGet;
+        case HTTP_PUT:
+            return Method::kPut;
+        case HTTP_PATCH:
+            return Method::kPatch;
+        case HTTP_DELETE:
+            return Method::kDelete;
+        default:
+            return Method::kOther;
     }
 }
 
@@ -52,7 +57,9 @@ const http_parser_settings& RequestReader::settings() {
         all.on_header_value = text_callback<&RequestReader::on_header_value>;
         all.on_body = text_callback<&RequestReader::on_body>;
         // (To the parser, 1 means that there is no body.)
-        all.on_headers_complete = [](http_parser* parser) { return kReader(parser)->on_headers_complete() == 0 ? 0 : -1; };
+        all.on_headers_complete = [](http_parser* parser) {
+            return kReader(parser)->on_headers_complete() == 0 ? 0 : -1;
+        };
         all.on_message_complete = [](http_parser* parser) {
             kReader(parser)->complete_ = true;
             http_parser_pause(parser, 1);
@@ -103,7 +110,9 @@ int RequestReader::fail(std::string reason) {
 
 int RequestReader::count_head(size_t size) {
     head_size_ += size;
-    return head_size_ > kMaxHead ? fail("Invalid header. Reason: the request's head is larger than " + std::to_string(kMaxHead) + " bytes.") : 0;
+    return head_size_ > kMaxHead ? fail("Invalid header. Reason: the request's head is larger than " +
+                                        std::to_string(kMaxHead) + " bytes.")
+                                 : 0;
 }
 
 int RequestReader::on_url(std::string_view text) {
@@ -134,7 +143,8 @@ void RequestReader::take_header() {
 int RequestReader::on_headers_complete() {
     if (std::exchange(in_value_, false)) take_header();
     request_.method = method_of(parser_);
-    if (parser_.http_major != 1 || parser_.http_minor > 1) return fail("Invalid HTTP Version: Unsupported HTTP version.");
+    if (parser_.http_major != 1 || parser_.http_minor > 1)
+        return fail("Invalid HTTP Version: Unsupported HTTP version.");
     // content_length is its greatest value where none was given.
     const bool has_length = parser_.content_length != UINT64_MAX;
     if (has_length && parser_.content_length > max_body_)
@@ -153,14 +163,21 @@ int RequestReader::on_body(std::string_view text) {
 
 Response RequestReader::explain() const {
     switch (HTTP_PARSER_ERRNO(&parser_)) {
-        case HPE_INVALID_METHOD: return protocol_error("Invalid HTTP Method: Unsupported HTTP method.");
-        case HPE_INVALID_VERSION: return protocol_error("Invalid HTTP Version: Unsupported HTTP version.");
-        case HPE_INVALID_URL: return protocol_error("Invalid URI: the request's path is not valid.");
-        case HPE_INVALID_HEADER_TOKEN: return protocol_error("Invalid header. Reason: Header is incorrectly formatted.");
+        case HPE_INVALID_METHOD:
+            return protocol_error("Invalid HTTP Method: Unsupported HTTP method.");
+        case HPE_INVALID_VERSION:
+            return protocol_error("Invalid HTTP Version: Unsupported HTTP version.");
+        case HPE_INVALID_URL:
+            return protocol_error("Invalid URI: the request's path is not valid.");
+        case HPE_INVALID_HEADER_TOKEN:
+            return protocol_error("Invalid header. Reason: Header is incorrectly formatted.");
         case HPE_INVALID_CONTENT_LENGTH:
-        case HPE_UNEXPECTED_CONTENT_LENGTH: return protocol_error("Invalid header. Reason: Invalid value. Key:Content-Length");
-        case HPE_HEADER_OVERFLOW: return protocol_error("Invalid header. Reason: the request's head is too large.");
-        default: return protocol_error("Invalid request.");
+        case HPE_UNEXPECTED_CONTENT_LENGTH:
+            return protocol_error("Invalid header. Reason: Invalid value. Key:Content-Length");
+        case HPE_HEADER_OVERFLOW:
+            return protocol_error("Invalid header. Reason: the request's head is too large.");
+        default:
+            return protocol_error("Invalid request.");
     }
 }
 

@@ -35,12 +35,15 @@ void log_request(const Request& request) {
     const char* const method = kNames[static_cast<unsigned>(request.method)];
     const std::string path = quoted(request.path);
     if (request.path == "/cpu-config")
-        LOG_INFO("The API server received a %s request on %s. To view the CPU template received by the API, configure log-level to DEBUG.",
-                 method, path.c_str());
+        LOG_INFO(
+            "The API server received a %s request on %s. To view the CPU template received by the API, configure "
+            "log-level to DEBUG.",
+            method, path.c_str());
     else if (request.body.empty() || request.path.starts_with("/mmds"))
         LOG_INFO("The API server received a %s request on %s.", method, path.c_str());
     else
-        LOG_INFO("The API server received a %s request on %s with body %s.", method, path.c_str(), quoted(request.body).c_str());
+        LOG_INFO("The API server received a %s request on %s with body %s.", method, path.c_str(),
+                 quoted(request.body).c_str());
 }
 
 /// A body where there must be none, or none where there must be one. True if it ended the call.
@@ -59,7 +62,8 @@ bool refused_for_body(Call& call) {
         case Method::kDelete:
             if (!empty) call.refuse("Empty Delete request.");
             return !empty;
-        case Method::kOther: break;
+        case Method::kOther:
+            break;
     }
     call.reply(protocol_error("Invalid HTTP Method: Unsupported HTTP method."));
     return true;
@@ -69,15 +73,19 @@ bool refused_for_body(Call& call) {
 
 void Router::handle(Request request, Reply reply) {
     log_request(request);
-    Call call(controller_, std::move(request), std::move(reply));
+    Call call(controller_, counters_, std::move(request), std::move(reply));
     if (refused_for_body(call)) return;
-    if (exporter_ && call.request.method == Method::kGet && call.path[0] == "metrics" && call.segment(1) == "prometheus") {
+    if (exporter_ && call.request.method == Method::kGet && call.path[0] == "metrics" &&
+        call.segment(1) == "prometheus") {
         Response response = Response::json(exporter_());
         response.content_type = "text/plain; version=0.0.4";
         return call.reply(std::move(response));
     }
-    for (const Route& route : routes())
-        if (route.method == call.request.method && call.path[0] == route.segment) return route.run(std::move(call));
+    for (const Route& route : routes()) {
+        if (route.method != call.request.method || call.path[0] != route.segment) continue;
+        call.counted_as = route.counted_as;
+        return route.run(std::move(call));
+    }
     call.refuse_path();
 }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/counters.h"
 #include "api/message.h"
 #include "vmm/controller.h"
 
@@ -22,13 +23,17 @@ public:
     /// Text of GET /metrics/prometheus; empty: there is no such path.
     using Exporter = std::function<std::string()>;
 
-    explicit Router(Controller& controller, Exporter exporter = {}) : controller_(controller), exporter_(std::move(exporter)) {}
+    explicit Router(Controller& controller, Exporter exporter = {})
+        : controller_(controller), exporter_(std::move(exporter)) {}
 
     /// Answers `request` by `reply`, once, at once or when the machine has done what it asks for. Logs both.
     void handle(Request request, Reply reply);
 
+    Counters& counters() { return counters_; }
+
 private:
     Controller& controller_;
+    Counters counters_;
     Exporter exporter_;
 };
 

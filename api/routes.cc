@@ -7,9 +7,15 @@ namespace {
 
 using namespace config;
 
-void get_instance(Call call) { call.reply_json(call.controller.instance_info()); }
-void get_version(Call call) { call.reply_json(call.controller.version()); }
-void get_machine(Call call) { call.reply_json(call.controller.machine_config()); }
+void get_instance(Call call) {
+    call.reply_json(call.controller.instance_info());
+}
+void get_version(Call call) {
+    call.reply_json(call.controller.version());
+}
+void get_machine(Call call) {
+    call.reply_json(call.controller.machine_config());
+}
 
 void get_vm(Call call) {
     if (call.segment(1) != "config") return call.refuse_path();
@@ -45,7 +51,8 @@ void put_drive(Call call) {
     if (!call.has_id()) return;
     const auto drive = call.body<Drive>();
     if (!drive) return;
-    if (drive->drive_id != call.path[1]) return call.refuse("The id from the path does not match the id from the body!");
+    if (drive->drive_id != call.path[1])
+        return call.refuse("The id from the path does not match the id from the body!");
     call.reply(call.controller.put_drive(*drive));
 }
 
@@ -53,14 +60,16 @@ void patch_drive(Call call) {
     if (!call.has_id()) return;
     const auto patch = call.body<DrivePatch>();
     if (!patch) return;
-    if (patch->drive_id != call.path[1]) return call.refuse("The id from the path does not match the id from the body!");
+    if (patch->drive_id != call.path[1])
+        return call.refuse("The id from the path does not match the id from the body!");
     call.reply(call.controller.patch_drive(*patch));
 }
 
 /// Interfaces tell which ids they are that differ.
 bool same_id(Call& call, const std::string& id) {
     if (id == call.path[1]) return true;
-    call.refuse(format("The id from the path [%s] does not match the id from the body [%s]!", call.path[1].c_str(), id.c_str()));
+    call.refuse(format("The id from the path [%s] does not match the id from the body [%s]!", call.path[1].c_str(),
+                       id.c_str()));
     return false;
 }
 
@@ -107,9 +116,12 @@ void put_action(Call call) {
     if (!action) return;
     Controller& controller = call.controller;
     switch (action->action_type) {
-        case ActionType::kInstanceStart: return controller.start(std::move(call).later());
-        case ActionType::kFlushMetrics: return call.reply(controller.flush_metrics());
-        case ActionType::kSendCtrlAltDel: return call.reply(controller.send_ctrl_alt_del());
+        case ActionType::kInstanceStart:
+            return controller.start(std::move(call).later());
+        case ActionType::kFlushMetrics:
+            return call.reply(controller.flush_metrics());
+        case ActionType::kSendCtrlAltDel:
+            return call.reply(controller.send_ctrl_alt_del());
     }
 }
 
@@ -131,7 +143,8 @@ void load_snapshot(Call call) {
     auto request = call.body<SnapshotLoad>();
     if (!request) return;
     const std::string either = "either `mem_backend` or `mem_file_path` ";
-    if (!request->mem_backend && !request->mem_file_path) return call.refuse_body("missing field: " + either + "is required");
+    if (!request->mem_backend && !request->mem_file_path)
+        return call.refuse_body("missing field: " + either + "is required");
     if (request->mem_backend && request->mem_file_path)
         return call.refuse_body("too many fields: " + either + "exclusively is required");
     if (request->mem_file_path || request->enable_diff_snapshots)
@@ -192,30 +205,30 @@ void memory_hotplug(Call call) {
 }
 
 constexpr Route kRoutes[] = {
-    {Method::kGet, "", get_instance},
-    {Method::kGet, "version", get_version},
+    {Method::kGet, "", get_instance, "instance_info"},
+    {Method::kGet, "version", get_version, "vmm_version"},
     {Method::kGet, "vm", get_vm},
     {Method::kPatch, "vm", patch_vm},
-    {Method::kPut, "actions", put_action},
-    {Method::kGet, "machine-config", get_machine},
-    {Method::kPut, "machine-config", put_machine},
-    {Method::kPatch, "machine-config", patch_machine},
-    {Method::kPut, "cpu-config", put_cpu_config},
-    {Method::kPut, "boot-source", put_boot_source},
-    {Method::kPut, "drives", put_drive},
-    {Method::kPatch, "drives", patch_drive},
+    {Method::kPut, "actions", put_action, "actions"},
+    {Method::kGet, "machine-config", get_machine, "machine_cfg"},
+    {Method::kPut, "machine-config", put_machine, "machine_cfg"},
+    {Method::kPatch, "machine-config", patch_machine, "machine_cfg"},
+    {Method::kPut, "cpu-config", put_cpu_config, "cpu_cfg"},
+    {Method::kPut, "boot-source", put_boot_source, "boot_source"},
+    {Method::kPut, "drives", put_drive, "drive"},
+    {Method::kPatch, "drives", patch_drive, "drive"},
     {Method::kDelete, "drives", hot_unplug},
-    {Method::kPut, "network-interfaces", put_network_interface},
-    {Method::kPatch, "network-interfaces", patch_network_interface},
+    {Method::kPut, "network-interfaces", put_network_interface, "network"},
+    {Method::kPatch, "network-interfaces", patch_network_interface, "network"},
     {Method::kDelete, "network-interfaces", hot_unplug},
-    {Method::kPut, "vsock", put_vsock},
-    {Method::kPut, "logger", put_logger},
-    {Method::kPut, "metrics", put_metrics},
-    {Method::kPut, "serial", put_serial},
+    {Method::kPut, "vsock", put_vsock, "vsock"},
+    {Method::kPut, "logger", put_logger, "logger"},
+    {Method::kPut, "metrics", put_metrics, "metrics"},
+    {Method::kPut, "serial", put_serial, "serial"},
     {Method::kPut, "snapshot", put_snapshot},
-    {Method::kGet, "mmds", get_mmds},
-    {Method::kPut, "mmds", put_mmds},
-    {Method::kPatch, "mmds", patch_mmds},
+    {Method::kGet, "mmds", get_mmds, "mmds"},
+    {Method::kPut, "mmds", put_mmds, "mmds"},
+    {Method::kPatch, "mmds", patch_mmds, "mmds"},
 
     {Method::kGet, "balloon", left_out<kBalloon>},
     {Method::kPut, "balloon", left_out<kBalloon>},
@@ -231,6 +244,8 @@ constexpr Route kRoutes[] = {
 
 }  // namespace
 
-std::span<const Route> routes() { return kRoutes; }
+std::span<const Route> routes() {
+    return kRoutes;
+}
 
 }  // namespace wisp::api

@@ -14,6 +14,7 @@ struct Route {
     Method method;
     const char* segment;
     void (*run)(Call call);
+    const char* counted_as = nullptr;  ///< its name in the metrics
 };
 
 std::span<const Route> routes();

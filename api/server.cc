@@ -19,7 +19,8 @@ namespace wisp::api {
 namespace {
 
 constexpr uint64_t kStallCheck_ns = 1'000'000'000;
-constexpr int kBacklog = 1024;  // connections that wait to be accepted: a client that finds no room is told EAGAIN at once
+constexpr int kBacklog =
+    1024;  // connections that wait to be accepted: a client that finds no room is told EAGAIN at once
 
 Result<OwnedFd> listen_at(const std::string& path) {
     sockaddr_un address{};
@@ -30,7 +31,8 @@ Result<OwnedFd> listen_at(const std::string& path) {
 
     OwnedFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd.valid()) return fail_errno("API socket %s", path.c_str());
-    if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0 || listen(fd.get(), kBacklog) < 0)
+    if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0 ||
+        listen(fd.get(), kBacklog) < 0)
         return fail_errno("API socket %s", path.c_str());
     return fd;
 }
@@ -47,7 +49,8 @@ Server::Server(Loop& loop, std::string path, size_t max_body, Handler handler, s
 
 Result<std::unique_ptr<Server>> Server::create(Loop& loop, std::string path, size_t max_body, Handler handler,
                                                std::function<void()> on_fatal) {
-    std::unique_ptr<Server> server(new Server(loop, std::move(path), max_body, std::move(handler), std::move(on_fatal)));
+    std::unique_ptr<Server> server(
+        new Server(loop, std::move(path), max_body, std::move(handler), std::move(on_fatal)));
     server->listener_ = TRY(listen_at(server->path_));
     server->watch_ = TRY(loop.watch(server->listener_.get(), EPOLLIN, *server));
     LOG_INFO("API server started.");
@@ -56,11 +59,15 @@ Result<std::unique_ptr<Server>> Server::create(Loop& loop, std::string path, siz
 
 Server::~Server() = default;
 
-void Server::unlink() { ::unlink(path_.c_str()); }
+void Server::unlink() {
+    ::unlink(path_.c_str());
+}
 
 void Server::on_ready(uint32_t) {
-    while (accept_one()) {
-    }
+    for (unsigned i = 0; i < kMaxAcceptsPerTurn; ++i)
+        if (!accept_one()) return;
+    // A client that comes and goes fast enough would keep us here, and nothing else on the loop would get its turn.
+    loop_.post([this] { on_ready(0); });
 }
 
 /// True if there may be another one.
@@ -88,7 +95,8 @@ bool Server::accept_one() {
 bool Server::evict_idle() {
     Connection* oldest = nullptr;
     for (const auto& connection : connections_)
-        if (connection->idle() && (!oldest || connection->last_active_ns() < oldest->last_active_ns())) oldest = connection.get();
+        if (connection->idle() && (!oldest || connection->last_active_ns() < oldest->last_active_ns()))
+            oldest = connection.get();
     if (oldest) oldest->close();
     return oldest != nullptr;
 }
@@ -143,10 +151,12 @@ void Server::on_closed(Connection& connection) {
         if (waiting.connection == &connection) waiting.connection = nullptr;
     // Of a client that has gone, only the request that is being handled still counts.
     const auto first = waiting_.begin() + (busy_ ? 1 : 0);
-    waiting_.erase(std::remove_if(std::min(first, waiting_.end()), waiting_.end(), [](const Waiting& waiting) { return !waiting.connection; }),
+    waiting_.erase(std::remove_if(std::min(first, waiting_.end()), waiting_.end(),
+                                  [](const Waiting& waiting) { return !waiting.connection; }),
                    waiting_.end());
 
-    const auto place = std::find_if(connections_.begin(), connections_.end(), [&](const auto& other) { return other.get() == &connection; });
+    const auto place = std::find_if(connections_.begin(), connections_.end(),
+                                    [&](const auto& other) { return other.get() == &connection; });
     if (place == connections_.end()) return;
     loop_.post([closed = std::move(*place)] {});  // it may be on the stack, and in what it has posted itself
     connections_.erase(place);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Server: the API's Unix socket. It takes connections, and hands their requests to a handler one at a time, in the order
-// in which they came to be whole: the machine never sees two at once.
+// Server: the API's Unix socket. It takes connections, and hands their requests to a handler one at a time, in the
+// order in which they came to be whole: the machine never sees two at once.
 //
 // Clients may be slow or hostile: connections, the bytes each holds and the time each may take are bounded (limits.h).
 //

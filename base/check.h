@@ -10,8 +10,8 @@ namespace wisp {
 
 }  // namespace wisp
 
-#define CHECK(condition)                                                         \
-    do {                                                                         \
-        if (!(condition)) [[unlikely]]                                           \
-            ::wisp::check_failed(#condition, __FILE_NAME__, __LINE__);           \
+#define CHECK(condition)                                               \
+    do {                                                               \
+        if (!(condition)) [[unlikely]]                                 \
+            ::wisp::check_failed(#condition, __FILE_NAME__, __LINE__); \
     } while (false)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Countdown: waits for a number of things to happen on other threads. Like std::latch, but whoever waits sleeps at once:
-// the library's latch first yields the CPU a few times, which on a busy host gives a whole time slice away.
+// Countdown: waits for a number of things to happen on other threads. Like std::latch, but whoever waits sleeps at
+// once: the library's latch first yields the CPU a few times, which on a busy host gives a whole time slice away.
 #pragma once
 
 #include <condition_variable>

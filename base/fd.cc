@@ -51,12 +51,13 @@ uint64_t drain_eventfd(int fd) {
 }
 
 Result<uint64_t> file_size(int fd, const std::string& path) {
-    struct stat status {};
+    struct stat status{};
     if (fstat(fd, &status) < 0) return fail_errno("cannot stat %s", path.c_str());
     if (S_ISREG(status.st_mode)) return static_cast<uint64_t>(status.st_size);
     if (S_ISBLK(status.st_mode)) {
         uint64_t bytes = 0;
-        if (ioctl(fd, BLKGETSIZE64, &bytes) < 0) return fail_errno("cannot read the size of block device %s", path.c_str());
+        if (ioctl(fd, BLKGETSIZE64, &bytes) < 0)
+            return fail_errno("cannot read the size of block device %s", path.c_str());
         return bytes;
     }
     return fail("%s is neither a regular file nor a block device", path.c_str());

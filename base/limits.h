@@ -14,40 +14,40 @@ inline constexpr uint64_t kHugePageSize = 2 << 20;
 inline constexpr uint64_t kMiB = 1 << 20;
 
 // Machine
-inline constexpr unsigned kMaxVcpus = 32;             // Firecracker's bound, and what the MP table's area holds
-inline constexpr uint64_t kMaxMemoryMib = 1 << 20;    // 1 TiB, below the width of every guest physical address
-inline constexpr size_t kMaxCommandLine = 2048;       // bytes, with what the monitor appends; Firecracker's bound
-inline constexpr size_t kMaxMmioDevices = 19;         // GSIs 5 to 23: one interrupt each
-inline constexpr size_t kMaxConfigFile = 1 << 20;     // bytes of a machine file
+inline constexpr unsigned kMaxVcpus = 32;           // Firecracker's bound, and what the MP table's area holds
+inline constexpr uint64_t kMaxMemoryMib = 1 << 20;  // 1 TiB, below the width of every guest physical address
+inline constexpr size_t kMaxCommandLine = 2048;     // bytes, with what the monitor appends; Firecracker's bound
+inline constexpr size_t kMaxMmioDevices = 19;       // GSIs 5 to 23: one interrupt each
+inline constexpr size_t kMaxConfigFile = 1 << 20;   // bytes of a machine file
 
 // Kernel images
 inline constexpr unsigned kMaxElfSegments = 64;
-inline constexpr size_t kMaxElfNotes = 64 << 10;      // bytes read of one note segment
+inline constexpr size_t kMaxElfNotes = 64 << 10;  // bytes read of one note segment
 
 // virtio
 inline constexpr uint16_t kMaxQueueSize = 256;
-inline constexpr unsigned kMaxQueues = 32;            // of one device
+inline constexpr unsigned kMaxQueues = 32;  // of one device
 
 // virtio-blk
-inline constexpr unsigned kBlockInFlight = 128;       // requests of one drive that are taken from its queues at a time
-inline constexpr unsigned kBlockSegments = 126;       // data segments of one request (SEG_MAX)
-inline constexpr uint32_t kBlockSegmentSize = 4 << 20;  // bytes of one segment (SIZE_MAX)
-inline constexpr unsigned kBlockRetries = 8;          // of one transfer that the host answers with EAGAIN
-inline constexpr unsigned kBlockQueues = 8;           // of one drive
+inline constexpr unsigned kBlockInFlight = 128;  // requests of one drive that are taken from its queues at a time
+inline constexpr unsigned kBlockSegments = 126;  // data segments of one request (SEG_MAX)
+inline constexpr uint32_t kBlockSegmentSize = 4 << 20;   // bytes of one segment (SIZE_MAX)
+inline constexpr unsigned kBlockRetries = 8;             // of one transfer that the host answers with EAGAIN
+inline constexpr unsigned kBlockQueues = 8;              // of one drive
 inline constexpr uint32_t kBlockRangeSectors = 1 << 21;  // of one discard or write-zeroes: 1 GiB
-inline constexpr unsigned kBlockServeBudget = 256;    // requests served before the loop's other work has its turn
+inline constexpr unsigned kBlockServeBudget = 256;       // requests served before the loop's other work has its turn
 
 // Event loop
-inline constexpr unsigned kMaxWatches = 512;          // descriptors one loop watches
-inline constexpr unsigned kLoopRingEntries = 64;      // submission entries of a loop's ring
+inline constexpr unsigned kMaxWatches = 512;                               // descriptors one loop watches
+inline constexpr unsigned kLoopRingEntries = 64;                           // submission entries of a loop's ring
 inline constexpr unsigned kMaxDescriptorsClosedAfterExit = kMaxVcpus + 1;  // a VM and its vCPUs
 
 // Console
-inline constexpr size_t kConsoleOutput = 16 << 10;    // bytes from the guest that wait for the sink
-inline constexpr size_t kConsoleInput = 64;           // bytes to the guest: the 16550's FIFO of this device
+inline constexpr size_t kConsoleOutput = 16 << 10;  // bytes from the guest that wait for the sink
+inline constexpr size_t kConsoleInput = 64;         // bytes to the guest: the 16550's FIFO of this device
 
 // Log
-inline constexpr unsigned kLogBurst = 10;             // lines of one call site …
-inline constexpr uint64_t kLogInterval_s = 5;         // … in this many seconds; the rest are counted
+inline constexpr unsigned kLogBurst = 10;      // lines of one call site …
+inline constexpr uint64_t kLogInterval_s = 5;  // … in this many seconds; the rest are counted
 
 }  // namespace wisp::limits

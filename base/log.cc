@@ -37,10 +37,9 @@ size_t write_prefix(char* out, size_t size, Level level, const char* file, int l
     clock_gettime(CLOCK_REALTIME, &now);
     tm local{};
     localtime_r(&now.tv_sec, &local);
-    const int length =
-        snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02d.%09ld [%s:%s", local.tm_year + 1900, local.tm_mon + 1,
-                 local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec, now.tv_nsec, g_config.instance_id.c_str(),
-                 t_thread_name);
+    const int length = snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02d.%09ld [%s:%s", local.tm_year + 1900,
+                                local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec, now.tv_nsec,
+                                g_config.instance_id.c_str(), t_thread_name);
     auto used = static_cast<size_t>(length);
     if (g_config.show_level) used += static_cast<size_t>(snprintf(out + used, size - used, ":%s", level_name(level)));
     if (g_config.show_origin) used += static_cast<size_t>(snprintf(out + used, size - used, ":%s:%d", file, line));
@@ -49,10 +48,18 @@ size_t write_prefix(char* out, size_t size, Level level, const char* file, int l
 
 }  // namespace
 
-void configure(Config config) { g_config = std::move(config); }
-const Config& config() { return g_config; }
-void set_thread_name(const char* name) { t_thread_name = name; }
-uint64_t dropped() { return g_dropped.load(std::memory_order_relaxed); }
+void configure(Config config) {
+    g_config = std::move(config);
+}
+const Config& config() {
+    return g_config;
+}
+void set_thread_name(const char* name) {
+    t_thread_name = name;
+}
+uint64_t dropped() {
+    return g_dropped.load(std::memory_order_relaxed);
+}
 
 bool enabled(Level level, const char* file) {
     return level <= g_config.level && level != Level::kOff &&

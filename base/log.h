@@ -4,8 +4,8 @@
 //   2026-11-21T10:00:00.123456789 [anonymous-instance:main] message
 // with `:LEVEL` and `:file:line` in the brackets where they are switched on.
 //
-// Lines that a guest can cause go through LOG_LIMITED: at most limits::kLogBurst in limits::kLogInterval_s from one call
-// site; what was left out is counted and said.
+// Lines that a guest can cause go through LOG_LIMITED: at most limits::kLogBurst in limits::kLogInterval_s from one
+// call site; what was left out is counted and said.
 //
 // Threads: any. The configuration is set once, before other threads start. The log is the one global of the monitor: it
 // is used from everywhere, and nothing in it influences what the monitor does.
@@ -54,8 +54,8 @@ private:
 
 }  // namespace wisp::log
 
-#define WISP_LOG(level, ...)                                                                       \
-    do {                                                                                           \
+#define WISP_LOG(level, ...)                                                                                   \
+    do {                                                                                                       \
         if (::wisp::log::enabled(level, __FILE__)) ::wisp::log::write(level, __FILE__, __LINE__, __VA_ARGS__); \
     } while (false)
 
@@ -65,15 +65,14 @@ private:
 #define LOG_DEBUG(...) WISP_LOG(::wisp::log::Level::kDebug, __VA_ARGS__)
 
 /// For lines that a guest or client can cause at will.
-#define LOG_LIMITED(...)                                                                                         \
-    do {                                                                                                         \
-        static ::wisp::log::Limiter limiter_;                                                                    \
-        uint64_t suppressed_ = 0;                                                                                \
-        if (::wisp::log::enabled(::wisp::log::Level::kWarning, __FILE__) && limiter_.allow(suppressed_)) {       \
-            if (suppressed_)                                                                                     \
-                ::wisp::log::write(::wisp::log::Level::kWarning, __FILE__, __LINE__,                             \
-                                   "%lu lines like the next were left out",                                      \
-                                   static_cast<unsigned long>(suppressed_));                                     \
-            ::wisp::log::write(::wisp::log::Level::kWarning, __FILE__, __LINE__, __VA_ARGS__);                   \
-        }                                                                                                        \
+#define LOG_LIMITED(...)                                                                                              \
+    do {                                                                                                              \
+        static ::wisp::log::Limiter limiter_;                                                                         \
+        uint64_t suppressed_ = 0;                                                                                     \
+        if (::wisp::log::enabled(::wisp::log::Level::kWarning, __FILE__) && limiter_.allow(suppressed_)) {            \
+            if (suppressed_)                                                                                          \
+                ::wisp::log::write(::wisp::log::Level::kWarning, __FILE__, __LINE__,                                  \
+                                   "%lu lines like the next were left out", static_cast<unsigned long>(suppressed_)); \
+            ::wisp::log::write(::wisp::log::Level::kWarning, __FILE__, __LINE__, __VA_ARGS__);                        \
+        }                                                                                                             \
     } while (false)

@@ -13,10 +13,12 @@ namespace wisp {
 
 namespace {
 
-// Busy-polling. As a guest answers within some tens of microseconds or not for long, more than that is not worth its CPU.
+// Busy-polling. As a guest answers within some tens of microseconds or not for long, more than that is not worth its
+// CPU.
 constexpr uint64_t kDefaultSpin_ns = 50'000;
 constexpr uint64_t kShortestSpin_ns = 6'000;
-constexpr uint64_t kLongestSpin_ns = 1'000'000;  // of one turn, while there is work all the time: timers want their turn
+constexpr uint64_t kLongestSpin_ns =
+    1'000'000;  // of one turn, while there is work all the time: timers want their turn
 constexpr int kLooksPerClock = 8;
 
 bool may_spin() {
@@ -36,7 +38,9 @@ void Watch::reset() {
     if (loop_) std::exchange(loop_, nullptr)->unwatch(slot_);
 }
 
-void Timer::arm(uint64_t delay_ns) { loop_.arm(*this, monotonic_ns() + delay_ns); }
+void Timer::arm(uint64_t delay_ns) {
+    loop_.arm(*this, monotonic_ns() + delay_ns);
+}
 
 void Timer::cancel() {
     if (armed()) loop_.disarm(*this);
@@ -65,9 +69,13 @@ Result<Watch> Loop::watch(int fd, uint32_t events, Watcher& watcher) {
     return Watch(this, TRY(poller_->add(fd, events, watcher)));
 }
 
-void Loop::unwatch(unsigned slot) { poller_->remove(slot); }
+void Loop::unwatch(unsigned slot) {
+    poller_->remove(slot);
+}
 
-void Loop::close_after_exit(int fd) { poller_->close_after_exit(fd); }
+void Loop::close_after_exit(int fd) {
+    poller_->close_after_exit(fd);
+}
 
 void Loop::post(std::move_only_function<void()> work) {
     {
@@ -137,7 +145,8 @@ bool Loop::spin(int64_t timeout_ns) {
     const uint64_t latest_ns = start_ns + kLongestSpin_ns;
     uint64_t until_ns = start_ns + spin_.now_ns;
     spin_.idle_since_ns = start_ns;
-    if (timeout_ns >= 0 && static_cast<uint64_t>(timeout_ns) < spin_.now_ns) return false;  // a timer is due before that
+    if (timeout_ns >= 0 && static_cast<uint64_t>(timeout_ns) < spin_.now_ns)
+        return false;  // a timer is due before that
     for (;;) {
         for (int i = 0; i < kLooksPerClock; ++i) {
             if (poller_->pending()) return true;

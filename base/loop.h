@@ -66,14 +66,15 @@ private:
     unsigned slot_ = 0;
 };
 
-/// Something that can have work without a descriptor becoming ready: a queue in shared memory. The loop looks at it before
-/// it sleeps, and for a while instead of sleeping where that pays. So whoever is on the other side need not signal until
-/// arm() was called: two thread hand-overs less for each piece of work.
+/// Something that can have work without a descriptor becoming ready: a queue in shared memory. The loop looks at it
+/// before it sleeps, and for a while instead of sleeping where that pays. So whoever is on the other side need not
+/// signal until arm() was called: two thread hand-overs less for each piece of work.
 class PollSource {
 public:
     /// Does what there is to do, without a system call where there is nothing. True if there was anything.
     virtual bool poll() = 0;
-    /// The loop is about to sleep: from now on a descriptor must become ready when work comes. True if some came already.
+    /// The loop is about to sleep: from now on a descriptor must become ready when work comes. True if some came
+    /// already.
     virtual bool arm() = 0;
 
 protected:
@@ -138,12 +139,13 @@ public:
 
     /// Looks at `source` in every turn. It must outlive the registration.
     Polling poll(PollSource& source);
-    /// Longest time to look at sources before sleeping; 0: none. How long it really is follows what has paid lately, so a
-    /// loop without work sleeps. Off where there is one CPU only: whom we wait for could not run.
+    /// Longest time to look at sources before sleeping; 0: none. How long it really is follows what has paid lately, so
+    /// a loop without work sleeps. Off where there is one CPU only: whom we wait for could not run.
     void set_busy_poll_ns(uint64_t most) { spin_.most_ns = most; }
 
-    /// Takes a reference to a descriptor that the kernel drops in one of its own threads after this process has ended. For
-    /// what is slow to close (a VM waits for several grace periods). Does nothing on epoll or when there is no room.
+    /// Takes a reference to a descriptor that the kernel drops in one of its own threads after this process has ended.
+    /// For what is slow to close (a VM waits for several grace periods). Does nothing on epoll or when there is no
+    /// room.
     void close_after_exit(int fd);
 
     /// From any thread: runs `work` on the loop's thread, in the order posted.
@@ -156,8 +158,8 @@ public:
     /// One turn: waits at most `timeout_ns` (negative: until something happens) and runs what is due.
     Result<void> turn(int64_t timeout_ns);
 
-    /// Goes up with every turn. Who serves a source that may never run dry counts what it does in one turn, and posts itself
-    /// for the next.
+    /// Goes up with every turn. Who serves a source that may never run dry counts what it does in one turn, and posts
+    /// itself for the next.
     uint64_t turn_number() const { return turn_number_; }
 
     bool uses_io_uring() const { return fallback_reason_.empty(); }

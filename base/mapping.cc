@@ -34,7 +34,8 @@ Result<Mapping> Mapping::anonymous(size_t size, size_t alignment, int extra_flag
     return Mapping(reinterpret_cast<void*>(aligned), size);
 }
 
-Result<Mapping> Mapping::of_fd(int fd, uint64_t offset, size_t size, int protection, int flags, const std::string& what) {
+Result<Mapping> Mapping::of_fd(int fd, uint64_t offset, size_t size, int protection, int flags,
+                               const std::string& what) {
     void* address = mmap(nullptr, size, protection, flags, fd, static_cast<off_t>(offset));
     if (address == MAP_FAILED) return fail_errno("cannot map %s", what.c_str());
     return Mapping(address, size);

@@ -28,7 +28,8 @@ public:
     static Result<Mapping> anonymous(size_t size, size_t alignment, int extra_flags, const std::string& what);
 
     /// Maps `size` bytes of a descriptor from `offset`, with mmap's `protection` and `flags`.
-    static Result<Mapping> of_fd(int fd, uint64_t offset, size_t size, int protection, int flags, const std::string& what);
+    static Result<Mapping> of_fd(int fd, uint64_t offset, size_t size, int protection, int flags,
+                                 const std::string& what);
 
     std::byte* data() const { return static_cast<std::byte*>(address_); }
     size_t size() const { return size_; }

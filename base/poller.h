@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Poller: how a Loop waits for descriptors. Two of them: io_uring multishot polls, and epoll for hosts without io_uring.
-// Both are edge-triggered. A slot that is removed is reused only when nothing about it can still arrive.
+// Poller: how a Loop waits for descriptors. Two of them: io_uring multishot polls, and epoll for hosts without
+// io_uring. Both are edge-triggered. A slot that is removed is reused only when nothing about it can still arrive.
 #pragma once
 
 #include <cstdint>

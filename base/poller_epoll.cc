@@ -28,7 +28,8 @@ public:
             epoll_event event{};
             event.events = events | EPOLLET;
             event.data.u32 = i;
-            if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) < 0) return fail_errno("cannot watch descriptor %d", fd);
+            if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) < 0)
+                return fail_errno("cannot watch descriptor %d", fd);
             slots_[i] = {&watcher, fd, 0};
             return i;
         }

@@ -53,11 +53,9 @@ public:
             slot.state = Slot::State::kFree;
             return;
         }
-        slot.state = Slot::State::kRemoving;  // free once the poll's last completion has come
-        io_uring_sqe* entry = ring_.prepare(nullptr);
-        // Not POLL_REMOVE: it gives up (EALREADY) on a poll whose event is just being delivered, which then stays for ever.
-        io_uring_prep_cancel(entry, static_cast<Completion*>(&slot), 0);
-        io_uring_sqe_set_data(entry, nullptr);
+        slot.state = Slot::State::kRemoving;
+        slot.poll_ended = slot.cancel_ended = false;
+        slot.cancel();
         // At once: the caller may close the descriptor next, and its number may be watched anew.
         CHECK(ring_.submit().has_value());
     }
@@ -80,11 +78,17 @@ private:
             io_uring_sqe_set_data(entry, static_cast<Completion*>(this));
         }
 
+        void cancel() {
+            io_uring_sqe* entry = poller.ring_.prepare(&cancelled);
+            io_uring_prep_cancel(entry, static_cast<Completion*>(this), 0);
+            io_uring_sqe_set_data(entry, static_cast<Completion*>(&cancelled));
+        }
+
         void on_completion(int32_t result, uint32_t flags) override {
             const bool last = !(flags & IORING_CQE_F_MORE);
             if (state == State::kRemoving) {
-                if (last) state = State::kFree;
-                return;
+                poll_ended = poll_ended || last;
+                return free_if_ended();
             }
             // A multishot poll ends by itself when the completion queue is full, or when another ring woke it.
             if (last && result >= 0) arm();
@@ -92,11 +96,33 @@ private:
             watcher->on_ready(result >= 0 ? static_cast<uint32_t>(result) : static_cast<uint32_t>(EPOLLERR));
         }
 
+        void on_cancelled(int32_t result) {
+            // The poll was just delivering an event: it is still there, and may deliver more.
+            if (result == -EALREADY && !poll_ended) return cancel();
+            // Nothing of that name is in the kernel any more, and its last completion came before this one.
+            if (result == -ENOENT) poll_ended = true;
+            cancel_ended = true;
+            free_if_ended();
+        }
+
+        void free_if_ended() {
+            if (poll_ended && cancel_ended) state = State::kFree;
+        }
+
+        struct Cancelled final : Completion {
+            explicit Cancelled(Slot& owner) : slot(owner) {}
+            void on_completion(int32_t result, uint32_t) override { slot.on_cancelled(result); }
+            Slot& slot;
+        };
+
         UringPoller& poller;
         State state = State::kFree;
         int fd = -1;
         uint32_t events = 0;
         Watcher* watcher = nullptr;
+        // While it is being removed: used again only when neither the poll nor its cancellation can still be heard of.
+        bool poll_ended = false, cancel_ended = false;
+        Cancelled cancelled{*this};
     };
 
     // Slots before the ring: the ring goes first, so no completion can find its slot gone.

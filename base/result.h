@@ -69,10 +69,10 @@ Error error_of(R&& result) {
 // Each use has a name of its own, so that one may stand inside another.
 #define WISP_JOIN_(a, b) WISP_JOIN_NOW_(a, b)
 #define WISP_JOIN_NOW_(a, b) a##b
-#define WISP_TRY_NAMED_(name, with_context_, ...)                            \
-    ({                                                                       \
-        auto&& name = (__VA_ARGS__);                                         \
-        if (!name.has_value()) [[unlikely]]                                  \
+#define WISP_TRY_NAMED_(name, with_context_, ...)                                                       \
+    ({                                                                                                  \
+        auto&& name = (__VA_ARGS__);                                                                    \
+        if (!name.has_value()) [[unlikely]]                                                             \
             return std::unexpected(::wisp::error_of(std::forward<decltype(name)>(name)) with_context_); \
-        *std::forward<decltype(name)>(name);                                 \
+        *std::forward<decltype(name)>(name);                                                            \
     })

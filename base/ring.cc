@@ -12,8 +12,8 @@ namespace {
 
 constexpr unsigned kReapBatch = 64;
 
-// From what 6.1 and later hosts do best (task work runs only when this thread asks for it: no inter-processor interrupt)
-// down to what any host with io_uring does.
+// From what 6.1 and later hosts do best (task work runs only when this thread asks for it: no inter-processor
+// interrupt) down to what any host with io_uring does.
 constexpr unsigned kSetupFlags[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_DEFER_TASKRUN,
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_COOP_TASKRUN,
@@ -68,7 +68,8 @@ Result<void> Ring::restrict(const Options& options) {
         rules.push_back(rule);
     }
     io_uring_restriction flags{};
-    flags.opcode = options.fixed_files_only ? IORING_RESTRICTION_SQE_FLAGS_REQUIRED : IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+    flags.opcode =
+        options.fixed_files_only ? IORING_RESTRICTION_SQE_FLAGS_REQUIRED : IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
     flags.sqe_flags = options.fixed_files_only ? IOSQE_FIXED_FILE : 0;
     rules.push_back(flags);
     // PATCH of a drive swaps its registered file on the running ring.
@@ -123,7 +124,8 @@ Result<void> Ring::submit() {
 Result<bool> Ring::submit_and_wait(int64_t timeout_ns) {
     __kernel_timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
     io_uring_cqe* first = nullptr;
-    const int result = io_uring_submit_and_wait_timeout(&ring_, &first, 1, timeout_ns < 0 ? nullptr : &timeout, nullptr);
+    const int result =
+        io_uring_submit_and_wait_timeout(&ring_, &first, 1, timeout_ns < 0 ? nullptr : &timeout, nullptr);
     if (result >= 0) return true;
     if (result == -ETIME || result == -EINTR || result == -EBUSY || result == -EAGAIN) return first != nullptr;
     errno = -result;
@@ -132,7 +134,8 @@ Result<bool> Ring::submit_and_wait(int64_t timeout_ns) {
 
 void Ring::notify(Notify notify) {
     io_uring_cq_eventfd_toggle(&ring_, notify == Notify::kOn);
-    // The kernel must see the switch before we look at the ring again; pairs with its look at the switch after a completion.
+    // The kernel must see the switch before we look at the ring again; pairs with its look at the switch after a
+    // completion.
     if (notify == Notify::kOn) std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 

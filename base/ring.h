@@ -3,8 +3,8 @@
 // Ring: an io_uring that is created disabled, restricted to the operations its user needs, and only then enabled:
 // seccomp cannot see what is submitted to a ring, so the ring itself has to refuse the rest.
 //
-// Completions belong to the caller: a Completion lives in the caller's object (or a fixed pool) and must stay where it is
-// until it is called. Nothing is allocated for a submission.
+// Completions belong to the caller: a Completion lives in the caller's object (or a fixed pool) and must stay where it
+// is until it is called. Nothing is allocated for a submission.
 //
 // Threads: a Ring belongs to the thread that enables it. in_flight() tells what has not come back.
 #pragma once
@@ -18,7 +18,8 @@
 
 namespace wisp {
 
-/// Receives what one submission came to: `result` as of the system call it stands for (negative errno), `flags` IORING_CQE_F_*.
+/// Receives what one submission came to: `result` as of the system call it stands for (negative errno), `flags`
+/// IORING_CQE_F_*.
 class Completion {
 public:
     virtual void on_completion(int32_t result, uint32_t flags) = 0;
@@ -35,7 +36,8 @@ public:
         std::span<const uint8_t> opcodes;  ///< IORING_OP_* that may be submitted
         bool fixed_files_only = false;     ///< refuse every submission that does not name a registered file
         unsigned file_slots = 0;           ///< size of the registered-file table, filled by set_file()
-        int completion_eventfd = -1;       ///< signalled at completions while notify() is on, for an owner that does not wait
+        int completion_eventfd =
+            -1;  ///< signalled at completions while notify() is on, for an owner that does not wait
     };
 
     Ring() = default;
@@ -43,8 +45,8 @@ public:
     Ring& operator=(const Ring&) = delete;
     ~Ring();
 
-    /// Makes and restricts the ring. The calling thread must be the one that submits. The error says what the host refused:
-    /// callers fall back to plain system calls (errno ENOSYS or EPERM: the host forbids io_uring).
+    /// Makes and restricts the ring. The calling thread must be the one that submits. The error says what the host
+    /// refused: callers fall back to plain system calls (errno ENOSYS or EPERM: the host forbids io_uring).
     Result<void> create(const Options& options);
     bool valid() const { return valid_; }
 
@@ -60,7 +62,8 @@ public:
 
     /// A look, without a system call, whether reap() would find anything or the kernel has work to finish first.
     bool pending() const {
-        return io_uring_cq_ready(&ring_) > 0 || (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+        return io_uring_cq_ready(&ring_) > 0 ||
+               (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
     }
 
     enum class Notify : uint8_t { kOff, kOn };

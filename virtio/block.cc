@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A drive's life: its file and engine, what it shows the driver, activation, reset, pause and replacement. What becomes of
-// a request is in block_serve.cc.
+// A drive's life: its file and engine, what it shows the driver, activation, reset, pause and replacement. What becomes
+// of a request is in block_serve.cc.
 #include "virtio/block.h"
 
 #include <linux/virtio_blk.h>
@@ -81,9 +81,13 @@ Result<void> Block::start_engine(const EngineFactory& factory) {
 
 // ---- what the driver sees ----
 
-uint64_t Block::features() const { return features_; }
+uint64_t Block::features() const {
+    return features_;
+}
 
-std::span<const uint16_t> Block::queue_max_sizes() const { return queue_sizes_; }
+std::span<const uint16_t> Block::queue_max_sizes() const {
+    return queue_sizes_;
+}
 
 void Block::read_config(uint32_t offset, std::span<std::byte> data) {
     virtio_blk_config space{};
@@ -116,7 +120,9 @@ Result<void> Block::activate(Activation activation) {
     return {};
 }
 
-void Block::on_kick(unsigned queue) { serve(queue); }
+void Block::on_kick(unsigned queue) {
+    serve(queue);
+}
 
 void Block::reset(std::move_only_function<void()> drained) {
     activity_ = Activity::kResetting;
@@ -135,7 +141,9 @@ void Block::resume() {
     serve_all();
 }
 
-void Block::update_rate_limiter(const RateLimiterConfig& config) { rate_limiter_.update(config); }
+void Block::update_rate_limiter(const RateLimiterConfig& config) {
+    rate_limiter_.update(config);
+}
 
 Result<void> Block::replace_file(const std::string& path, std::move_only_function<void(Result<void>)> done) {
     if (replacement_) return fail("%s: an earlier replacement of its file is not done yet", name_.c_str());

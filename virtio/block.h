@@ -2,9 +2,9 @@
 //
 // Block: a virtio-blk device (virtio 1.2, section 5.2) on a file or block device of the host.
 //
-// Owns the file, the I/O engine and a fixed pool of requests: what does not fit waits in the queue. Threads: the loop's,
-// but for read_config(). Every request is the guest's word and checked (block_request.h); the file is the operator's,
-// but may be truncated or fail at any time: an I/O error for the request, nothing more.
+// Owns the file, the I/O engine and a fixed pool of requests: what does not fit waits in the queue. Threads: the
+// loop's, but for read_config(). Every request is the guest's word and checked (block_request.h); the file is the
+// operator's, but may be truncated or fail at any time: an I/O error for the request, nothing more.
 #pragma once
 
 #include <atomic>
@@ -42,10 +42,11 @@ struct BlockConfig {
 class Block final : public Device, private BlockIoListener, private PollSource {
 public:
     /// Makes the engine; tests give their own.
-    using EngineFactory = std::function<Result<std::unique_ptr<BlockIo>>(Loop&, BlockIoListener&, unsigned max_in_flight)>;
+    using EngineFactory =
+        std::function<Result<std::unique_ptr<BlockIo>>(Loop&, BlockIoListener&, unsigned max_in_flight)>;
 
-    /// Opens the file. Errors name the drive, the file and the reason. Where the host forbids io_uring, Async becomes Sync
-    /// and the log says so.
+    /// Opens the file. Errors name the drive, the file and the reason. Where the host forbids io_uring, Async becomes
+    /// Sync and the log says so.
     static Result<std::unique_ptr<Block>> create(Loop& loop, BlockConfig config, const EngineFactory& engine = nullptr);
     ~Block();
 
@@ -53,8 +54,8 @@ public:
     /// The engine in use, which is not the one asked for where the host forbids io_uring.
     BlockConfig::IoEngine io_engine() const { return engine_; }
 
-    /// Puts another file under the running drive: opens it, which may fail; then waits for what is in flight, switches, tells
-    /// the driver of the new size, and calls `done`. Fails as well while an earlier replacement is not done.
+    /// Puts another file under the running drive: opens it, which may fail; then waits for what is in flight, switches,
+    /// tells the driver of the new size, and calls `done`. Fails as well while an earlier replacement is not done.
     Result<void> replace_file(const std::string& path, std::move_only_function<void(Result<void>)> done);
     /// Sets the limits that `config` has; see RateLimiter::update().
     void update_rate_limiter(const RateLimiterConfig& config);
@@ -124,17 +125,17 @@ private:
     uint32_t block_size_ = kSectorSize;  // announced
     BlockLimits limits_;
 
-    std::unique_ptr<Pool> pool_;         // before the engine, which lets go of the requests when it goes
+    std::unique_ptr<Pool> pool_;  // before the engine, which lets go of the requests when it goes
     std::unique_ptr<BlockIo> io_;
     RateLimiter rate_limiter_;
 
     Activity activity_ = Activity::kInactive;
     bool paused_ = false;
-    bool starved_ = false;               // a queue was left with chains because the pool was empty
-    bool armed_ = false;                 // the driver kicks, because nobody looks
+    bool starved_ = false;  // a queue was left with chains because the pool was empty
+    bool armed_ = false;    // the driver kicks, because nobody looks
     std::optional<Activation> activation_;
     Polling polling_;
-    unsigned budget_ = 0;                // requests that may still be taken in the loop's turn number …
+    unsigned budget_ = 0;  // requests that may still be taken in the loop's turn number …
     uint64_t budget_turn_ = UINT64_MAX;
     std::move_only_function<void()> on_reset_drained_;
     std::move_only_function<void()> on_paused_;

@@ -19,12 +19,12 @@ namespace wisp::virtio {
 
 namespace {
 
-// Looks without changing anything: a hole behind the end of a file changes nothing, an empty discard is refused, but for
-// another reason where the device cannot discard at all.
+// Looks without changing anything: a hole behind the end of a file changes nothing, an empty discard is refused, but
+// for another reason where the device cannot discard at all.
 bool probe_holes(int fd, mode_t mode, uint64_t size) {
     if (S_ISREG(mode))
-        return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>((size | (limits::kPageSize - 1)) + 1),
-                         limits::kPageSize) == 0;
+        return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                         static_cast<off_t>((size | (limits::kPageSize - 1)) + 1), limits::kPageSize) == 0;
     uint64_t nothing[2] = {0, 0};
     return ioctl(fd, BLKDISCARD, nothing) == 0 || errno == EINVAL;
 }
@@ -50,7 +50,8 @@ Result<BlockFile> BlockFile::open(const std::string& path, Access access, Cache 
     // Before opening: to open a FIFO would wait for its other end.
     struct stat info{};
     if (stat(path.c_str(), &info) < 0) return fail_errno("cannot use %s", path.c_str());
-    if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode)) return fail("%s is neither a regular file nor a block device", path.c_str());
+    if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode))
+        return fail("%s is neither a regular file nor a block device", path.c_str());
 
     BlockFile file;
     const int flags = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
@@ -62,10 +63,11 @@ Result<BlockFile> BlockFile::open(const std::string& path, Access access, Cache 
     }
 
     const uint64_t size = TRY(file_size(file.fd.get(), path));
-    if (size < kSectorSize) return fail("%s is empty: a drive has at least one sector of %u bytes", path.c_str(), kSectorSize);
+    if (size < kSectorSize)
+        return fail("%s is empty: a drive has at least one sector of %u bytes", path.c_str(), kSectorSize);
     if (size % kSectorSize != 0)
-        LOG_WARNING("%s: the size of %s, %lu bytes, is no multiple of %u: the guest will not see the last %lu bytes", name,
-                    path.c_str(), size, kSectorSize, size % kSectorSize);
+        LOG_WARNING("%s: the size of %s, %lu bytes, is no multiple of %u: the guest will not see the last %lu bytes",
+                    name, path.c_str(), size, kSectorSize, size % kSectorSize);
     file.sectors = size / kSectorSize;
     file.can_punch_holes = access == Access::kReadWrite && probe_holes(file.fd.get(), info.st_mode, size);
     file.device_id = format("%lu%lu%lu", info.st_dev, info.st_rdev, info.st_ino);

@@ -18,11 +18,11 @@ struct BlockFile {
     OwnedFd fd;
     /// Of a direct file: the same through the page cache, for transfers that O_DIRECT cannot do. Otherwise invalid.
     OwnedFd cached_fd;
-    uint64_t sectors = 0;             ///< of 512 bytes; a last partial one is left out
-    std::string device_id;            ///< 20 bytes, as Firecracker makes them
-    bool can_punch_holes = false;     ///< fallocate(2) gives ranges back
-    uint32_t memory_alignment = 1;    ///< bytes; of buffers for `fd`
-    uint32_t block_size = 512;        ///< bytes; of offsets and lengths for `fd`
+    uint64_t sectors = 0;           ///< of 512 bytes; a last partial one is left out
+    std::string device_id;          ///< 20 bytes, as Firecracker makes them
+    bool can_punch_holes = false;   ///< fallocate(2) gives ranges back
+    uint32_t memory_alignment = 1;  ///< bytes; of buffers for `fd`
+    uint32_t block_size = 512;      ///< bytes; of offsets and lengths for `fd`
 
     /// Errors name the path and the reason. A size that is no multiple of 512 bytes gives a warning under `name`.
     static Result<BlockFile> open(const std::string& path, Access access, Cache cache, const char* name);

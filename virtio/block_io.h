@@ -25,11 +25,11 @@ struct BlockTransfer {
     enum class Kind : uint8_t { kRead, kWrite, kFlush, kDiscard, kWriteZeroes, kWriteZeroesUnmap };
 
     Kind kind = Kind::kRead;
-    uint64_t offset = 0;             ///< bytes into the file
-    uint64_t length = 0;             ///< bytes; of all `slices` for reads and writes
+    uint64_t offset = 0;  ///< bytes into the file
+    uint64_t length = 0;  ///< bytes; of all `slices` for reads and writes
     std::span<GuestSlice> slices;
     BlockFile::Cache file = BlockFile::Cache::kPageCache;  ///< of a direct file: which of its two descriptors
-    BlockTransfer* next = nullptr;   ///< the engine's, while it has the transfer
+    BlockTransfer* next = nullptr;                         ///< the engine's, while it has the transfer
 
     bool has_data() const { return kind == Kind::kRead || kind == Kind::kWrite; }
 };
@@ -37,10 +37,11 @@ struct BlockTransfer {
 /// Is told what became of transfers.
 class BlockIoListener {
 public:
-    /// `result`: bytes transferred (possibly fewer than asked for), 0 for those without data, or a negative errno. May queue
-    /// further transfers: they go out before submit() returns, or with the next one.
+    /// `result`: bytes transferred (possibly fewer than asked for), 0 for those without data, or a negative errno. May
+    /// queue further transfers: they go out before submit() returns, or with the next one.
     virtual void on_transfer_done(BlockTransfer& transfer, int64_t result) = 0;
-    /// The last of a batch of completions has been told: the time to tell the driver, once for all. May queue and submit.
+    /// The last of a batch of completions has been told: the time to tell the driver, once for all. May queue and
+    /// submit.
     virtual void on_batch_done() = 0;
 
 protected:
@@ -54,8 +55,8 @@ public:
 
     /// Takes a transfer; nothing happens before submit().
     virtual void queue(BlockTransfer& transfer) = 0;
-    /// Hands over all that is queued, in one system call where the host has one for it, and tells the listener at once what
-    /// is complete already. Within a call to the listener it does nothing: the call that is under way takes care.
+    /// Hands over all that is queued, in one system call where the host has one for it, and tells the listener at once
+    /// what is complete already. Within a call to the listener it does nothing: the call that is under way takes care.
     virtual void submit() = 0;
     /// A look, without a system call where there is nothing, for completions. True if the listener was told of any.
     virtual bool poll() = 0;
@@ -65,7 +66,8 @@ public:
     virtual Result<void> set_file(const BlockFile& file) = 0;
 };
 
-/// An engine on its own restricted ring. An error: the host forbids io_uring. Never more than `max_in_flight` transfers.
+/// An engine on its own restricted ring. An error: the host forbids io_uring. Never more than `max_in_flight`
+/// transfers.
 Result<std::unique_ptr<BlockIo>> create_uring_block_io(Loop& loop, BlockIoListener& listener, unsigned max_in_flight);
 /// An engine that does each transfer by a system call, within submit().
 std::unique_ptr<BlockIo> create_sync_block_io(BlockIoListener& listener);

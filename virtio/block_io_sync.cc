@@ -14,9 +14,12 @@ namespace wisp::virtio {
 int fallocate_mode(BlockTransfer::Kind kind) {
     switch (kind) {
         case BlockTransfer::Kind::kDiscard:
-        case BlockTransfer::Kind::kWriteZeroesUnmap: return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-        case BlockTransfer::Kind::kWriteZeroes: return FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-        default: CHECK(false);
+        case BlockTransfer::Kind::kWriteZeroesUnmap:
+            return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+        case BlockTransfer::Kind::kWriteZeroes:
+            return FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+        default:
+            CHECK(false);
     }
     __builtin_unreachable();
 }
@@ -28,9 +31,15 @@ int64_t run_transfer(const BlockFile& file, const BlockTransfer& transfer) {
     int64_t result = -1;
     do {
         switch (transfer.kind) {
-            case BlockTransfer::Kind::kRead: result = preadv(fd, as_iovecs(transfer.slices), count, offset); break;
-            case BlockTransfer::Kind::kWrite: result = pwritev(fd, as_iovecs(transfer.slices), count, offset); break;
-            case BlockTransfer::Kind::kFlush: result = fdatasync(fd); break;
+            case BlockTransfer::Kind::kRead:
+                result = preadv(fd, as_iovecs(transfer.slices), count, offset);
+                break;
+            case BlockTransfer::Kind::kWrite:
+                result = pwritev(fd, as_iovecs(transfer.slices), count, offset);
+                break;
+            case BlockTransfer::Kind::kFlush:
+                result = fdatasync(fd);
+                break;
             case BlockTransfer::Kind::kDiscard:
             case BlockTransfer::Kind::kWriteZeroes:
             case BlockTransfer::Kind::kWriteZeroesUnmap:
@@ -53,7 +62,8 @@ public:
         if (submitting_) return;
         submitting_ = true;
         while (!queued_.empty()) {
-            while (BlockTransfer* transfer = queued_.pop()) listener_.on_transfer_done(*transfer, run_transfer(*file_, *transfer));
+            while (BlockTransfer* transfer = queued_.pop())
+                listener_.on_transfer_done(*transfer, run_transfer(*file_, *transfer));
             listener_.on_batch_done();
         }
         submitting_ = false;
@@ -77,6 +87,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<BlockIo> create_sync_block_io(BlockIoListener& listener) { return std::make_unique<SyncBlockIo>(listener); }
+std::unique_ptr<BlockIo> create_sync_block_io(BlockIoListener& listener) {
+    return std::make_unique<SyncBlockIo>(listener);
+}
 
 }  // namespace wisp::virtio

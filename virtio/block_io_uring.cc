@@ -13,7 +13,7 @@ namespace wisp::virtio {
 namespace {
 
 // Guest-driven: all that this ring will ever do, and only on the drive's own file.
-constexpr uint8_t kOpcodes[] = {IORING_OP_READ,  IORING_OP_WRITE, IORING_OP_READV,
+constexpr uint8_t kOpcodes[] = {IORING_OP_READ,   IORING_OP_WRITE, IORING_OP_READV,
                                 IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE};
 // The drive's file, and for a direct one the same through the page cache.
 constexpr int kFileSlot = 0;
@@ -22,10 +22,10 @@ constexpr int kCachedFileSlot = 1;
 // Where the kernel had no memory for a submission: try again after this.
 constexpr uint64_t kRetry_ns = 1'000'000;
 
-// Writes into the page cache are done at once, by a plain system call, as long as they are quick: that is a copy of some
-// kilobytes, while io_uring hands each of them to a worker thread on file systems that cannot write without blocking. A
-// write that was slow (the host throttles writers, the disk is behind) sends the following ones through the ring for a
-// while, longer each time it happens again: the loop has other devices to serve.
+// Writes into the page cache are done at once, by a plain system call, as long as they are quick: that is a copy of
+// some kilobytes, while io_uring hands each of them to a worker thread on file systems that cannot write without
+// blocking. A write that was slow (the host throttles writers, the disk is behind) sends the following ones through the
+// ring for a while, longer each time it happens again: the loop has other devices to serve.
 class InlineWrites {
 public:
     bool take(const BlockFile& file, BlockTransfer& transfer) {
@@ -118,7 +118,8 @@ public:
 
     void submit() override { turn(); }
 
-    // The eventfd is on only while the loop sleeps: most completions are there when submit() returns, or are found by poll().
+    // The eventfd is on only while the loop sleeps: most completions are there when submit() returns, or are found by
+    // poll().
     bool poll() override {
         if (!ring_.pending()) return false;
         turn();
@@ -162,7 +163,9 @@ private:
                 else
                     io_uring_prep_writev(entry, slot, as_iovecs(transfer.slices), count, transfer.offset);
                 break;
-            case BlockTransfer::Kind::kFlush: io_uring_prep_fsync(entry, slot, IORING_FSYNC_DATASYNC); break;
+            case BlockTransfer::Kind::kFlush:
+                io_uring_prep_fsync(entry, slot, IORING_FSYNC_DATASYNC);
+                break;
             case BlockTransfer::Kind::kDiscard:
             case BlockTransfer::Kind::kWriteZeroes:
             case BlockTransfer::Kind::kWriteZeroesUnmap:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A drive's requests, from pop to push, and the pool that they live in: none is allocated while the VM runs. Loop thread.
+// A drive's requests, from pop to push, and the pool that they live in: none is allocated while the VM runs. Loop
+// thread.
 #pragma once
 
 #include <array>
@@ -22,9 +23,9 @@ struct Block::Request : BlockTransfer {
     Chain chain;
     unsigned queue = 0;
     GuestSlice status;
-    uint64_t sequence = 0;            // order of arrival
-    uint64_t to_fill = 0;             // bytes of the chain's writable segments before the status byte
-    uint64_t filled = 0;              // of these, from the front
+    uint64_t sequence = 0;  // order of arrival
+    uint64_t to_fill = 0;   // bytes of the chain's writable segments before the status byte
+    uint64_t filled = 0;    // of these, from the front
     unsigned retries = 0;
     unsigned writes_before = 0;       // of a flush: earlier writes that are not complete
     Request* next_request = nullptr;  // in the pool's free list, or among the flushes that wait
@@ -35,8 +36,8 @@ class Block::Pool {
 public:
     static Result<std::unique_ptr<Pool>> create() {
         std::unique_ptr<Pool> pool(new Pool);
-        pool->memory_ = TRY(Mapping::anonymous(limits::kBlockInFlight * sizeof(Request), limits::kPageSize, 0,
-                                               "a drive's requests"));
+        pool->memory_ = TRY(
+            Mapping::anonymous(limits::kBlockInFlight * sizeof(Request), limits::kPageSize, 0, "a drive's requests"));
         return pool;
     }
     ~Pool() {
@@ -65,7 +66,8 @@ public:
 private:
     Request* at(unsigned index) const { return static_cast<Request*>(static_cast<void*>(memory_.data())) + index; }
 
-    // Requests are made when they are first taken, and used again before a new one is: a shallow queue touches few pages.
+    // Requests are made when they are first taken, and used again before a new one is: a shallow queue touches few
+    // pages.
     Mapping memory_;
     unsigned made_ = 0;
     Request* free_ = nullptr;

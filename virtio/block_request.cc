@@ -25,8 +25,12 @@ static_assert(sizeof(RangeSegment) == sizeof(virtio_blk_discard_write_zeroes));
 
 using Parsed = std::expected<BlockRequest, BlockFault>;
 
-std::unexpected<BlockFault> io_error(const char* reason) { return std::unexpected(BlockFault{VIRTIO_BLK_S_IOERR, reason}); }
-std::unexpected<BlockFault> unsupported(const char* reason) { return std::unexpected(BlockFault{VIRTIO_BLK_S_UNSUPP, reason}); }
+std::unexpected<BlockFault> io_error(const char* reason) {
+    return std::unexpected(BlockFault{VIRTIO_BLK_S_IOERR, reason});
+}
+std::unexpected<BlockFault> unsupported(const char* reason) {
+    return std::unexpected(BlockFault{VIRTIO_BLK_S_UNSUPP, reason});
+}
 
 bool within(uint64_t sector, uint64_t sectors, const BlockLimits& limits) {
     return sector <= limits.sectors && sectors <= limits.sectors - sector;
@@ -42,7 +46,8 @@ Parsed parse_transfer(BlockRequest::Type type, uint64_t sector, std::span<GuestS
 
 Parsed parse_range(BlockRequest::Type type, Reader& reader, const BlockLimits& limits) {
     const bool discard = type == BlockRequest::Type::kDiscard;
-    if (!(discard ? limits.discard : limits.write_zeroes)) return unsupported("discard or write-zeroes was not negotiated");
+    if (!(discard ? limits.discard : limits.write_zeroes))
+        return unsupported("discard or write-zeroes was not negotiated");
     if (limits.read_only) return io_error("the drive is read-only");
     // max_discard_seg and max_write_zeroes_seg are 1.
     const auto range = reader.read<RangeSegment>();
@@ -84,9 +89,12 @@ Parsed parse_block_request(const Chain& chain, const BlockLimits& limits, GuestS
         case VIRTIO_BLK_T_GET_ID:
             if (writer.remaining() < VIRTIO_BLK_ID_BYTES) return io_error("no room for the device ID");
             return BlockRequest{.type = Type::kGetId, .length = VIRTIO_BLK_ID_BYTES, .data = writer.rest()};
-        case VIRTIO_BLK_T_DISCARD: return parse_range(Type::kDiscard, reader, limits);
-        case VIRTIO_BLK_T_WRITE_ZEROES: return parse_range(Type::kWriteZeroes, reader, limits);
-        default: return unsupported("unknown request type");
+        case VIRTIO_BLK_T_DISCARD:
+            return parse_range(Type::kDiscard, reader, limits);
+        case VIRTIO_BLK_T_WRITE_ZEROES:
+            return parse_range(Type::kWriteZeroes, reader, limits);
+        default:
+            return unsupported("unknown request type");
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a virtio-blk driver asks for (virtio 1.2, section 5.2.6): from the bytes of a chain to a checked Request. Pure: no
-// I/O, no state. The bytes are the guest's, copied once.
+// What a virtio-blk driver asks for (virtio 1.2, section 5.2.6): from the bytes of a chain to a checked Request. Pure:
+// no I/O, no state. The bytes are the guest's, copied once.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +18,12 @@ inline constexpr uint32_t kSectorSize = 512;
 
 /// What the disk is and what was negotiated: all that a request is checked against.
 struct BlockLimits {
-    uint64_t sectors = 0;             ///< capacity in sectors of 512 bytes
+    uint64_t sectors = 0;  ///< capacity in sectors of 512 bytes
     bool read_only = false;
-    bool flush = false;               ///< VIRTIO_BLK_F_FLUSH
-    bool discard = false;             ///< VIRTIO_BLK_F_DISCARD
-    bool write_zeroes = false;        ///< VIRTIO_BLK_F_WRITE_ZEROES
-    uint32_t max_range_sectors = 0;   ///< of one discard or write-zeroes range
+    bool flush = false;              ///< VIRTIO_BLK_F_FLUSH
+    bool discard = false;            ///< VIRTIO_BLK_F_DISCARD
+    bool write_zeroes = false;       ///< VIRTIO_BLK_F_WRITE_ZEROES
+    uint32_t max_range_sectors = 0;  ///< of one discard or write-zeroes range
 };
 
 struct BlockRequest {
@@ -31,10 +31,10 @@ struct BlockRequest {
     enum class Unmap : uint8_t { kNo, kYes };
 
     Type type;
-    Unmap unmap = Unmap::kNo;            ///< of write-zeroes: the range may be deallocated
-    uint64_t offset = 0;                 ///< bytes into the disk
-    uint64_t length = 0;                 ///< bytes
-    std::span<GuestSlice> data;          ///< what to read into or write from; `length` bytes for reads and writes
+    Unmap unmap = Unmap::kNo;    ///< of write-zeroes: the range may be deallocated
+    uint64_t offset = 0;         ///< bytes into the disk
+    uint64_t length = 0;         ///< bytes
+    std::span<GuestSlice> data;  ///< what to read into or write from; `length` bytes for reads and writes
 };
 
 /// Why a request cannot be served.
@@ -45,6 +45,7 @@ struct BlockFault {
 
 /// Splits a chain into header, data and status byte, wherever its segments end. `status` is set as soon as there is
 /// room for it; where it stays empty the driver can only be told by a used length of 0.
-std::expected<BlockRequest, BlockFault> parse_block_request(const Chain& chain, const BlockLimits& limits, GuestSlice& status);
+std::expected<BlockRequest, BlockFault> parse_block_request(const Chain& chain, const BlockLimits& limits,
+                                                            GuestSlice& status);
 
 }  // namespace wisp::virtio

@@ -15,27 +15,36 @@ namespace {
 
 BlockTransfer::Kind transfer_kind(const BlockRequest& request) {
     switch (request.type) {
-        case BlockRequest::Type::kRead: return BlockTransfer::Kind::kRead;
-        case BlockRequest::Type::kWrite: return BlockTransfer::Kind::kWrite;
-        case BlockRequest::Type::kFlush: return BlockTransfer::Kind::kFlush;
-        case BlockRequest::Type::kDiscard: return BlockTransfer::Kind::kDiscard;
+        case BlockRequest::Type::kRead:
+            return BlockTransfer::Kind::kRead;
+        case BlockRequest::Type::kWrite:
+            return BlockTransfer::Kind::kWrite;
+        case BlockRequest::Type::kFlush:
+            return BlockTransfer::Kind::kFlush;
+        case BlockRequest::Type::kDiscard:
+            return BlockTransfer::Kind::kDiscard;
         case BlockRequest::Type::kWriteZeroes:
             return request.unmap == BlockRequest::Unmap::kYes ? BlockTransfer::Kind::kWriteZeroesUnmap
                                                               : BlockTransfer::Kind::kWriteZeroes;
-        case BlockRequest::Type::kGetId: break;
+        case BlockRequest::Type::kGetId:
+            break;
     }
     CHECK(false);
     __builtin_unreachable();
 }
 
-bool changes_data(BlockTransfer::Kind kind) { return kind != BlockTransfer::Kind::kRead && kind != BlockTransfer::Kind::kFlush; }
+bool changes_data(BlockTransfer::Kind kind) {
+    return kind != BlockTransfer::Kind::kRead && kind != BlockTransfer::Kind::kFlush;
+}
 
 // Which descriptor of a direct file can do this: O_DIRECT wants everything aligned, and the page cache takes the rest.
 BlockFile::Cache suitable_file(const BlockFile& file, const BlockTransfer& transfer) {
     if (!file.cached_fd.valid() || !transfer.has_data()) return BlockFile::Cache::kDirect;
-    if (transfer.offset % file.block_size != 0 || transfer.length % file.block_size != 0) return BlockFile::Cache::kPageCache;
+    if (transfer.offset % file.block_size != 0 || transfer.length % file.block_size != 0)
+        return BlockFile::Cache::kPageCache;
     for (const GuestSlice& slice : transfer.slices)
-        if (reinterpret_cast<uintptr_t>(slice.host_address()) % file.memory_alignment != 0 || slice.size() % file.block_size != 0)
+        if (reinterpret_cast<uintptr_t>(slice.host_address()) % file.memory_alignment != 0 ||
+            slice.size() % file.block_size != 0)
             return BlockFile::Cache::kPageCache;
     return BlockFile::Cache::kDirect;
 }
@@ -47,7 +56,8 @@ void Block::serve_all() {
     for (unsigned i = 0; i < activation_->queues.size(); ++i) serve(i);
 }
 
-// What may be taken in this turn of the loop: a driver that never lets its queue become empty must not hold up the rest.
+// What may be taken in this turn of the loop: a driver that never lets its queue become empty must not hold up the
+// rest.
 unsigned& Block::budget() {
     if (budget_turn_ != loop_.turn_number()) {
         budget_turn_ = loop_.turn_number();
@@ -152,7 +162,8 @@ void Block::go(Request& request, const BlockRequest& parsed) {
     io_->queue(request);
 }
 
-// A flush covers the writes that came before it, so it waits for those that are still under way. Later ones need not wait.
+// A flush covers the writes that came before it, so it waits for those that are still under way. Later ones need not
+// wait.
 void Block::start_flush(Request& request) {
     request.writes_before = pool_->writes;
     if (request.writes_before == 0) return io_->queue(request);
@@ -211,7 +222,8 @@ bool Block::try_fallback(Request& request, int64_t result) {
             request.kind = BlockTransfer::Kind::kWriteZeroesUnmap;
             io_->queue(request);
             return true;
-        default: return false;
+        default:
+            return false;
     }
 }
 
@@ -226,9 +238,11 @@ void Block::finish(Request& request, uint8_t status) {
         release_flushes(request);
     }
     if (activity_ == Activity::kActive) {
-        // The used length counts bytes from the front without a gap: the status byte belongs to it if all before it is filled.
+        // The used length counts bytes from the front without a gap: the status byte belongs to it if all before it is
+        // filled.
         uint64_t written = request.filled;
-        if (request.status.copy_from(std::as_bytes(std::span(&status, 1))) && request.filled == request.to_fill) ++written;
+        if (request.status.copy_from(std::as_bytes(std::span(&status, 1))) && request.filled == request.to_fill)
+            ++written;
         activation_->queues[request.queue].push(std::move(request.chain), static_cast<uint32_t>(written));
     } else {
         request.chain.abandon();  // a queue that is broken or being reset is not touched any more
@@ -236,7 +250,9 @@ void Block::finish(Request& request, uint8_t status) {
     pool_->give_back(request);
 }
 
-void Block::on_batch_done() { settle(); }
+void Block::on_batch_done() {
+    settle();
+}
 
 // After a batch: tells the driver once for all of it, takes what had to wait for a free request, and lets drains end.
 void Block::settle() {

@@ -44,8 +44,9 @@ protected:
 /// What a driver has set up when it sets DRIVER_OK. All of it stays until reset() has drained.
 struct Activation {
     const GuestMemory& memory;
-    uint64_t features;        ///< negotiated
-    std::span<Queue> queues;  ///< by index; one the driver did not enable has size 0. The transport owns (and saves) them.
+    uint64_t features;  ///< negotiated
+    std::span<Queue>
+        queues;  ///< by index; one the driver did not enable has size 0. The transport owns (and saves) them.
     Interrupt& interrupt;
 };
 
@@ -64,18 +65,18 @@ public:
     /// Any thread. No device of ours has a writable field, so the default ignores it.
     virtual void write_config(uint32_t, std::span<const std::byte>) {}
 
-    /// The driver is ready. An error makes the transport ask the driver for a reset; the reason is logged. The transport
-    /// kicks each queue once afterwards.
+    /// The driver is ready. An error makes the transport ask the driver for a reset; the reason is logged. The
+    /// transport kicks each queue once afterwards.
     virtual Result<void> activate(Activation activation) = 0;
     /// The driver has put something into a queue. Never called before activate() or after reset().
     virtual void on_kick(unsigned queue) = 0;
-    /// Back to the state before activate(), from any state. Calls `drained` once nothing is in flight any more: from then
-    /// on the device does not touch guest memory or its queues. May call it at once.
+    /// Back to the state before activate(), from any state. Calls `drained` once nothing is in flight any more: from
+    /// then on the device does not touch guest memory or its queues. May call it at once.
     virtual void reset(std::move_only_function<void()> drained) = 0;
 
-    /// Takes nothing more from its queues or from the host, until resume(). Calls `paused` once nothing is in flight any
-    /// more: then the queues are as a snapshot needs them. May call it at once. An inactive device can be paused too; it is
-    /// then activated, or reset, without doing any work.
+    /// Takes nothing more from its queues or from the host, until resume(). Calls `paused` once nothing is in flight
+    /// any more: then the queues are as a snapshot needs them. May call it at once. An inactive device can be paused
+    /// too; it is then activated, or reset, without doing any work.
     virtual void pause(std::move_only_function<void()> paused) = 0;
     /// Goes on where pause() stopped; looks at its queues by itself.
     virtual void resume() = 0;

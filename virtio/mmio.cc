@@ -50,7 +50,9 @@ uint32_t feature_word(uint64_t features, uint32_t select) {
     return select > 1 ? 0 : static_cast<uint32_t>(features >> (32 * select));
 }
 
-void set_low(GuestAddress& address, uint32_t value) { address.value = (address.value & ~0xffffffffull) | value; }
+void set_low(GuestAddress& address, uint32_t value) {
+    address.value = (address.value & ~0xffffffffull) | value;
+}
 void set_high(GuestAddress& address, uint32_t value) {
     address.value = (address.value & 0xffffffffull) | static_cast<uint64_t>(value) << 32;
 }
@@ -107,21 +109,32 @@ uint32_t MmioTransport::read_register(uint32_t offset) const {
     const uint32_t selected = registers_.queue_select;
     const bool queue_exists = selected < registers_.queues.size();
     switch (offset) {
-        case VIRTIO_MMIO_MAGIC_VALUE: return kMagic;
-        case VIRTIO_MMIO_VERSION: return kVersion;
-        case VIRTIO_MMIO_DEVICE_ID: return static_cast<uint32_t>(device_->id());
-        case VIRTIO_MMIO_VENDOR_ID: return kVendor;
-        case VIRTIO_MMIO_DEVICE_FEATURES: return feature_word(offered_, registers_.device_features_select);
-        case VIRTIO_MMIO_QUEUE_NUM_MAX: return queue_exists ? device_->queue_max_sizes()[selected] : 0;
-        case VIRTIO_MMIO_QUEUE_READY: return queue_exists ? registers_.queues[selected].ready : 0;
-        case VIRTIO_MMIO_STATUS: return registers_.status;
-        case VIRTIO_MMIO_CONFIG_GENERATION: return config_generation_.load();
+        case VIRTIO_MMIO_MAGIC_VALUE:
+            return kMagic;
+        case VIRTIO_MMIO_VERSION:
+            return kVersion;
+        case VIRTIO_MMIO_DEVICE_ID:
+            return static_cast<uint32_t>(device_->id());
+        case VIRTIO_MMIO_VENDOR_ID:
+            return kVendor;
+        case VIRTIO_MMIO_DEVICE_FEATURES:
+            return feature_word(offered_, registers_.device_features_select);
+        case VIRTIO_MMIO_QUEUE_NUM_MAX:
+            return queue_exists ? device_->queue_max_sizes()[selected] : 0;
+        case VIRTIO_MMIO_QUEUE_READY:
+            return queue_exists ? registers_.queues[selected].ready : 0;
+        case VIRTIO_MMIO_STATUS:
+            return registers_.status;
+        case VIRTIO_MMIO_CONFIG_GENERATION:
+            return config_generation_.load();
         // Section 4.2.2: a shared memory region that does not exist has length and base of all ones. We have none.
         case VIRTIO_MMIO_SHM_LEN_LOW:
         case VIRTIO_MMIO_SHM_LEN_HIGH:
         case VIRTIO_MMIO_SHM_BASE_LOW:
-        case VIRTIO_MMIO_SHM_BASE_HIGH: return UINT32_MAX;
-        default: return 0;
+        case VIRTIO_MMIO_SHM_BASE_HIGH:
+            return UINT32_MAX;
+        default:
+            return 0;
     }
 }
 
@@ -142,22 +155,37 @@ void MmioTransport::handle_write(uint64_t offset, std::span<const std::byte> dat
         case VIRTIO_MMIO_QUEUE_NOTIFY:
             if (value < queue_count()) signal_eventfd(kick_fd(value));
             return;
-        case VIRTIO_MMIO_INTERRUPT_ACK: interrupt_status_.fetch_and(~value); return;
-        default: break;
+        case VIRTIO_MMIO_INTERRUPT_ACK:
+            interrupt_status_.fetch_and(~value);
+            return;
+        default:
+            break;
     }
     std::unique_lock lock(mutex_);
-    if (resetting_ && offset != VIRTIO_MMIO_STATUS) return refuse("during a reset", static_cast<uint32_t>(offset), value);
+    if (resetting_ && offset != VIRTIO_MMIO_STATUS)
+        return refuse("during a reset", static_cast<uint32_t>(offset), value);
     write_register(static_cast<uint32_t>(offset), value, lock);
 }
 
 void MmioTransport::write_register(uint32_t offset, uint32_t value, std::unique_lock<std::mutex>& lock) {
     switch (offset) {
-        case VIRTIO_MMIO_DEVICE_FEATURES_SEL: registers_.device_features_select = value; break;
-        case VIRTIO_MMIO_DRIVER_FEATURES_SEL: registers_.driver_features_select = value; break;
-        case VIRTIO_MMIO_DRIVER_FEATURES: write_driver_features(value); break;
-        case VIRTIO_MMIO_QUEUE_SEL: registers_.queue_select = value; break;
-        case VIRTIO_MMIO_STATUS: write_status(value, lock); break;
-        case VIRTIO_MMIO_SHM_SEL: break;
+        case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
+            registers_.device_features_select = value;
+            break;
+        case VIRTIO_MMIO_DRIVER_FEATURES_SEL:
+            registers_.driver_features_select = value;
+            break;
+        case VIRTIO_MMIO_DRIVER_FEATURES:
+            write_driver_features(value);
+            break;
+        case VIRTIO_MMIO_QUEUE_SEL:
+            registers_.queue_select = value;
+            break;
+        case VIRTIO_MMIO_STATUS:
+            write_status(value, lock);
+            break;
+        case VIRTIO_MMIO_SHM_SEL:
+            break;
         case VIRTIO_MMIO_QUEUE_NUM:
         case VIRTIO_MMIO_QUEUE_READY:
         case VIRTIO_MMIO_QUEUE_DESC_LOW:
@@ -165,8 +193,11 @@ void MmioTransport::write_register(uint32_t offset, uint32_t value, std::unique_
         case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
         case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
         case VIRTIO_MMIO_QUEUE_USED_LOW:
-        case VIRTIO_MMIO_QUEUE_USED_HIGH: write_queue_register(offset, value); break;
-        default: refuse("to a register that is not there or read-only", offset, value);
+        case VIRTIO_MMIO_QUEUE_USED_HIGH:
+            write_queue_register(offset, value);
+            break;
+        default:
+            refuse("to a register that is not there or read-only", offset, value);
     }
 }
 
@@ -204,13 +235,26 @@ void MmioTransport::write_queue_register(uint32_t offset, uint32_t value) {
                 return refuse("longer than the queue can be", offset, value);
             queue.layout.size = static_cast<uint16_t>(value);
             break;
-        case VIRTIO_MMIO_QUEUE_DESC_LOW: set_low(queue.layout.descriptors, value); break;
-        case VIRTIO_MMIO_QUEUE_DESC_HIGH: set_high(queue.layout.descriptors, value); break;
-        case VIRTIO_MMIO_QUEUE_AVAIL_LOW: set_low(queue.layout.available, value); break;
-        case VIRTIO_MMIO_QUEUE_AVAIL_HIGH: set_high(queue.layout.available, value); break;
-        case VIRTIO_MMIO_QUEUE_USED_LOW: set_low(queue.layout.used, value); break;
-        case VIRTIO_MMIO_QUEUE_USED_HIGH: set_high(queue.layout.used, value); break;
-        default: break;
+        case VIRTIO_MMIO_QUEUE_DESC_LOW:
+            set_low(queue.layout.descriptors, value);
+            break;
+        case VIRTIO_MMIO_QUEUE_DESC_HIGH:
+            set_high(queue.layout.descriptors, value);
+            break;
+        case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
+            set_low(queue.layout.available, value);
+            break;
+        case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
+            set_high(queue.layout.available, value);
+            break;
+        case VIRTIO_MMIO_QUEUE_USED_LOW:
+            set_low(queue.layout.used, value);
+            break;
+        case VIRTIO_MMIO_QUEUE_USED_HIGH:
+            set_high(queue.layout.used, value);
+            break;
+        default:
+            break;
     }
 }
 
@@ -236,7 +280,8 @@ void MmioTransport::write_status(uint32_t value, std::unique_lock<std::mutex>& l
     registers_.status |= to;
     if ((to & ~from) == kDriverOk) {
         live_ = true;
-        // Nobody need wait for this: a kick that comes before it stays in its eventfd, and each queue is looked at then.
+        // Nobody need wait for this: a kick that comes before it stays in its eventfd, and each queue is looked at
+        // then.
         loop_.post([this] { activate(); });
     }
 }
@@ -247,7 +292,8 @@ void MmioTransport::request_reset(std::unique_lock<std::mutex>& lock) {
         resetting_ = true;
         loop_.post([this] { drain(); });
     }
-    // Section 2.4.2: the status reads 0 only when the reset is complete, and the driver may free its buffers after that.
+    // Section 2.4.2: the status reads 0 only when the reset is complete, and the driver may free its buffers after
+    // that.
     drained_.wait(lock, [this] { return !resetting_ || shut_down_; });
 }
 
@@ -289,8 +335,9 @@ Result<void> MmioTransport::try_activate(const State& registers) {
     std::vector<Queue> queues(registers.queues.size());
     for (size_t i = 0; i < queues.size(); ++i) {
         if (!registers.queues[i].ready) continue;
-        queues[i] = TRY_CONTEXT(format("queue %zu", i), Queue::create(memory_, registers.queues[i].layout, registers.driver_features,
-                                                                     device_->queue_max_sizes()[i]));
+        queues[i] = TRY_CONTEXT(format("queue %zu", i),
+                                Queue::create(memory_, registers.queues[i].layout, registers.driver_features,
+                                              device_->queue_max_sizes()[i]));
     }
     queues_ = std::move(queues);
     phase_ = Phase::kActive;  // before the device can find the ring broken

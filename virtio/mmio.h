@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// MmioTransport: the register window of one virtio device (virtio 1.2, section 4.2, version 2), the state machine behind
-// it, and the device itself.
+// MmioTransport: the register window of one virtio device (virtio 1.2, section 4.2, version 2), the state machine
+// behind it, and the device itself.
 //
 // Threads: the registers are reached from vCPU threads, under a mutex that guards them and nothing else. The device and
 // its queues belong to the loop. DRIVER_OK is posted to the loop; a reset is posted too, and the vCPU that wrote it
@@ -29,13 +29,14 @@ namespace wisp::virtio {
 
 class MmioTransport final : public BusDevice, private Interrupt {
 public:
-    /// Bytes of address space, and where in it a queue's index is written to kick it: the address (4 bytes, data match on
-    /// the index) to bind kick_fd() to.
+    /// Bytes of address space, and where in it a queue's index is written to kick it: the address (4 bytes, data match
+    /// on the index) to bind kick_fd() to.
     static constexpr uint64_t kWindowSize = 0x1000;
     static constexpr uint64_t kQueueNotify = 0x50;
 
     /// Loop thread. `loop` and `memory` must outlive the transport.
-    static Result<std::unique_ptr<MmioTransport>> create(Loop& loop, const GuestMemory& memory, std::unique_ptr<Device> device);
+    static Result<std::unique_ptr<MmioTransport>> create(Loop& loop, const GuestMemory& memory,
+                                                         std::unique_ptr<Device> device);
     ~MmioTransport();
 
     Device& device() { return *device_; }
@@ -117,8 +118,8 @@ private:
 
     mutable std::mutex mutex_;  // guards registers_, live_, resetting_, shut_down_
     std::condition_variable drained_;
-    State registers_;           // interrupt_status and config_generation live in the atomics below
-    bool live_ = false;         // DRIVER_OK was posted to the loop and no reset has drained since
+    State registers_;    // interrupt_status and config_generation live in the atomics below
+    bool live_ = false;  // DRIVER_OK was posted to the loop and no reset has drained since
     bool resetting_ = false;
     bool shut_down_ = false;
     std::atomic<uint32_t> interrupt_status_ = 0;

@@ -31,12 +31,17 @@ struct UsedElement {
 };
 static_assert(sizeof(UsedElement) == sizeof(vring_used_elem));
 
-// Offsets in the driver area and in the device area (section 2.7): flags, index, ring, and the other side's event index.
+// Offsets in the driver area and in the device area (section 2.7): flags, index, ring, and the other side's event
+// index.
 constexpr size_t kFlags = 0;
 constexpr size_t kIndex = 2;
 constexpr size_t kRing = 4;
-size_t used_event_offset(uint16_t size) { return kRing + sizeof(uint16_t) * size; }
-size_t available_event_offset(uint16_t size) { return kRing + sizeof(UsedElement) * size; }
+size_t used_event_offset(uint16_t size) {
+    return kRing + sizeof(uint16_t) * size;
+}
+size_t available_event_offset(uint16_t size) {
+    return kRing + sizeof(UsedElement) * size;
+}
 
 using Shared16 [[gnu::may_alias]] = uint16_t;
 
@@ -79,7 +84,9 @@ Chain& Chain::operator=(Chain&& other) noexcept {
 }
 
 // A chain that is neither returned nor given up is a request that the guest waits for in vain.
-Chain::~Chain() { CHECK(!owned()); }
+Chain::~Chain() {
+    CHECK(!owned());
+}
 
 Result<Queue> Queue::create(const GuestMemory& memory, const QueueState& state, uint64_t features, uint16_t max_size) {
     if (!std::has_single_bit(state.size) || state.size > max_size)
@@ -112,7 +119,9 @@ Result<Queue> Queue::create(const GuestMemory& memory, const QueueState& state, 
     return queue;
 }
 
-uint16_t Queue::available_index() const { return load16_acquire(available_ + kIndex); }
+uint16_t Queue::available_index() const {
+    return load16_acquire(available_ + kIndex);
+}
 
 Queue::Pop Queue::broken(const char* reason) {
     fault_ = reason;
@@ -144,8 +153,8 @@ Queue::Pop Queue::pop(Chain& chain, std::span<GuestSlice> storage) {
     return Pop::kChain;
 }
 
-// Walks a chain, at most as many descriptors as the queue has entries (section 2.7.5.2: a driver makes no longer one), so a
-// loop ends here. Returns what is wrong with it, or null.
+// Walks a chain, at most as many descriptors as the queue has entries (section 2.7.5.2: a driver makes no longer one),
+// so a loop ends here. Returns what is wrong with it, or null.
 const char* Queue::follow(uint16_t head, Walk& walk) const {
     const std::byte* table = descriptors_;
     uint32_t entries = state_.size;
@@ -217,8 +226,8 @@ bool Queue::publish() {
     const uint16_t before = std::exchange(published_, state_.next_used);
     // Release: the used elements are visible before the index that covers them.
     store16_release(used_ + kIndex, published_);
-    // The index must be visible before we look whether the driver wants to hear of it; the driver stores its wish and then
-    // looks at the index, with a full barrier between as well (section 2.7.10). One of the two sees the other.
+    // The index must be visible before we look whether the driver wants to hear of it; the driver stores its wish and
+    // then looks at the index, with a full barrier between as well (section 2.7.10). One of the two sees the other.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (!event_idx_) return !(load16(available_ + kFlags) & VRING_AVAIL_F_NO_INTERRUPT);
     const uint16_t used_event = load16(available_ + used_event_offset(state_.size));
@@ -227,7 +236,8 @@ bool Queue::publish() {
 
 void Queue::disable_notifications() {
     if (!enabled() || fault_) return;
-    // With EVENT_IDX nothing need be written: the driver kicks when its index passes the event index, which stays behind.
+    // With EVENT_IDX nothing need be written: the driver kicks when its index passes the event index, which stays
+    // behind.
     if (!event_idx_) store16(used_ + kFlags, VRING_USED_F_NO_NOTIFY);
 }
 

@@ -25,12 +25,15 @@ class Chain {
 public:
     Chain() = default;
     Chain(Chain&& other) noexcept
-        : readable_(other.readable_), writable_(other.writable_), fault_(other.fault_),
+        : readable_(other.readable_),
+          writable_(other.writable_),
+          fault_(other.fault_),
           head_(std::exchange(other.head_, kNone)) {}
     Chain& operator=(Chain&& other) noexcept;
     ~Chain();
 
-    /// What the driver wrote for the device, in order; may be used up in place (see cursor.h). Empty segments are left out.
+    /// What the driver wrote for the device, in order; may be used up in place (see cursor.h). Empty segments are left
+    /// out.
     std::span<GuestSlice> readable() const { return readable_; }
     /// What the device is to fill, in order. Always after the readable ones (section 2.7.4.2).
     std::span<GuestSlice> writable() const { return writable_; }
@@ -53,12 +56,12 @@ private:
 
 /// Where the driver placed a queue and how far both sides are: all of a queue that a snapshot needs.
 struct QueueState {
-    uint16_t size = 0;             ///< entries
-    GuestAddress descriptors;      ///< descriptor table: 16 bytes an entry, aligned to 16
-    GuestAddress available;        ///< driver area, aligned to 2
-    GuestAddress used;             ///< device area, aligned to 4
-    uint16_t next_available = 0;   ///< index of the next chain to pop
-    uint16_t next_used = 0;        ///< index of the next used element
+    uint16_t size = 0;            ///< entries
+    GuestAddress descriptors;     ///< descriptor table: 16 bytes an entry, aligned to 16
+    GuestAddress available;       ///< driver area, aligned to 2
+    GuestAddress used;            ///< device area, aligned to 4
+    uint16_t next_available = 0;  ///< index of the next chain to pop
+    uint16_t next_used = 0;       ///< index of the next used element
 };
 
 class Queue {
@@ -73,20 +76,22 @@ public:
     Queue() = default;
     /// Checks the layout (section 2.7): size a power of two up to `max_size`, alignment, each ring within one region of
     /// memory, no two rings overlapping. `features` are the negotiated ones.
-    static Result<Queue> create(const GuestMemory& memory, const QueueState& state, uint64_t features, uint16_t max_size);
+    static Result<Queue> create(const GuestMemory& memory, const QueueState& state, uint64_t features,
+                                uint16_t max_size);
 
     uint16_t size() const { return state_.size; }
     bool enabled() const { return state_.size != 0; }
     /// What is wrong with the ring, or null.
     const char* fault() const { return fault_; }
 
-    /// Takes the next available chain. `storage` receives its segments and must stay until the chain is done with; a chain
-    /// with more segments than that is at fault. Storage of size() segments holds every legal chain.
+    /// Takes the next available chain. `storage` receives its segments and must stay until the chain is done with; a
+    /// chain with more segments than that is at fault. Storage of size() segments holds every legal chain.
     Pop pop(Chain& chain, std::span<GuestSlice> storage);
     /// True if a chain may be waiting: a cheap look, for busy-polling.
     bool has_available() const { return enabled() && !fault_ && available_index() != state_.next_available; }
 
-    /// Returns a chain with `written` bytes filled from the front of its writable segments. The driver sees it after publish().
+    /// Returns a chain with `written` bytes filled from the front of its writable segments. The driver sees it after
+    /// publish().
     void push(Chain&& chain, uint32_t written);
     /// Puts the chain that was popped last back, as if it had not been popped: for a device that cannot take it on yet.
     void unpop(Chain&& chain);
@@ -117,8 +122,8 @@ private:
     std::byte* available_ = nullptr;
     std::byte* used_ = nullptr;
     QueueState state_;
-    uint16_t published_ = 0;        // used index as the driver sees it
-    uint16_t seen_available_ = 0;   // available index as last read: what lies before it needs no new read
+    uint16_t published_ = 0;       // used index as the driver sees it
+    uint16_t seen_available_ = 0;  // available index as last read: what lies before it needs no new read
     bool event_idx_ = false;
     bool indirect_ = false;
     const char* fault_ = nullptr;

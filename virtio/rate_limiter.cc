@@ -22,14 +22,15 @@ TokenBucket::TokenBucket(const TokenBucketConfig& config, uint64_t now_ns)
       refilled_to_ns_(now_ns) {}
 
 uint64_t TokenBucket::time_for(uint64_t tokens) const {
-    return static_cast<uint64_t>(std::min<Wide>((static_cast<Wide>(tokens) * refill_ns_ + config_.size - 1) / config_.size, UINT64_MAX));
+    return static_cast<uint64_t>(
+        std::min<Wide>((static_cast<Wide>(tokens) * refill_ns_ + config_.size - 1) / config_.size, UINT64_MAX));
 }
 
 void TokenBucket::refill(uint64_t now_ns) {
     if (now_ns <= refilled_to_ns_) return;
     const uint64_t passed_ns = now_ns - refilled_to_ns_;
-    auto fresh = static_cast<uint64_t>(
-        std::min<Wide>(static_cast<Wide>(passed_ns) * config_.size / refill_ns_, UINT64_MAX));
+    auto fresh =
+        static_cast<uint64_t>(std::min<Wide>(static_cast<Wide>(passed_ns) * config_.size / refill_ns_, UINT64_MAX));
     // Only the time that made whole tokens is used up.
     refilled_to_ns_ += std::min(passed_ns, static_cast<uint64_t>(static_cast<Wide>(fresh) * refill_ns_ / config_.size));
     const uint64_t repaid = std::min(debt_, fresh);
@@ -72,7 +73,8 @@ void TokenBucket::give_back(uint64_t tokens) {
 
 void RateLimiter::update(const RateLimiterConfig& config) {
     const uint64_t now_ns = monotonic_ns();
-    if (config.bandwidth) bandwidth_ = config.bandwidth->enabled() ? TokenBucket(*config.bandwidth, now_ns) : TokenBucket();
+    if (config.bandwidth)
+        bandwidth_ = config.bandwidth->enabled() ? TokenBucket(*config.bandwidth, now_ns) : TokenBucket();
     if (config.ops) ops_ = config.ops->enabled() ? TokenBucket(*config.ops, now_ns) : TokenBucket();
     // What waits may go ahead at once under the new limit.
     if (timer_.armed()) timer_.arm(0);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RateLimiter: how many bytes and operations a device may do in a time: two token buckets, as Firecracker's API has them.
+// RateLimiter: how many bytes and operations a device may do in a time: two token buckets, as Firecracker's API has
+// them.
 //
-// A bucket starts full. `one_time_burst` is spent first and never comes back. Something larger than a whole bucket is let
-// through when the bucket is full enough to be emptied, and what it took too much is waited for afterwards. Refilling is
-// exact: no fraction of a token is lost, so the long-run rate is size / refill_time.
+// A bucket starts full. `one_time_burst` is spent first and never comes back. Something larger than a whole bucket is
+// let through when the bucket is full enough to be emptied, and what it took too much is waited for afterwards.
+// Refilling is exact: no fraction of a token is lost, so the long-run rate is size / refill_time.
 //
 // Threads: the loop's.
 #pragma once
@@ -51,8 +52,8 @@ private:
     uint64_t refill_ns_ = 0;
     uint64_t burst_ = 0;
     uint64_t tokens_ = 0;
-    uint64_t debt_ = 0;           // taken beyond the bucket's size: refilled first
-    uint64_t refilled_to_ns_ = 0; // what has passed until then is in tokens_
+    uint64_t debt_ = 0;            // taken beyond the bucket's size: refilled first
+    uint64_t refilled_to_ns_ = 0;  // what has passed until then is in tokens_
 };
 
 class RateLimiter {

@@ -66,7 +66,8 @@ Result<void> set_id(Parsed& parsed) {
 Result<void> set_level(Parsed& parsed) {
     parsed.arguments.logger.level = config::parse_log_level(parsed.value);
     if (!parsed.arguments.logger.level)
-        return fail("Invalid value for logger level: '%s'. Possible values: [Off, Error, Warning, Info, Debug, Trace]", parsed.value);
+        return fail("Invalid value for logger level: '%s'. Possible values: [Off, Error, Warning, Info, Debug, Trace]",
+                    parsed.value);
     return {};
 }
 
@@ -76,7 +77,9 @@ Result<void> describe(Parsed& parsed) {
     return {};
 }
 
-Result<void> refuse_pci(Parsed&) { return fail("The argument 'enable-pci' has no meaning: Wisp has no PCI transport, by design."); }
+Result<void> refuse_pci(Parsed&) {
+    return fail("The argument 'enable-pci' has no meaning: Wisp has no PCI transport, by design.");
+}
 
 template <auto Member>
 Result<void> set_logger_text(Parsed& parsed) {
@@ -94,27 +97,34 @@ Result<void> set_logger_true(Parsed& parsed) {
 constexpr Flag kFlags[] = {
     {"Machine", nullptr, nullptr, nullptr},
     {"id", "ID", set_id, "name of the microVM in logs: 1 to 64 letters, digits and hyphens [anonymous-instance]"},
-    {"config-file", "FILE", set_text<&Arguments::config_file>, "machine file, TOML or JSON: the microVM starts at once"},
+    {"config-file", "FILE", set_text<&Arguments::config_file>,
+     "machine file, TOML or JSON: the microVM starts at once"},
     {"metadata", "FILE", set_text<&Arguments::metadata>, "JSON that the guest finds in its metadata service (MMDS)"},
-    {"mmds-size-limit", "BYTES", set_number<&Arguments::mmds_size_limit>, "bound of that data [http-api-max-payload-size]"},
-    {"boot-timer", nullptr, set_true<&Arguments::boot_timer>, "log when the guest writes 123 to the boot timer at 0xc0000000"},
-    {"timeline", nullptr, set_true<&Arguments::timeline>, "print when each step of the boot happened, when the VM ends"},
+    {"mmds-size-limit", "BYTES", set_number<&Arguments::mmds_size_limit>,
+     "bound of that data [http-api-max-payload-size]"},
+    {"boot-timer", nullptr, set_true<&Arguments::boot_timer>,
+     "log when the guest writes 123 to the boot timer at 0xc0000000"},
+    {"timeline", nullptr, set_true<&Arguments::timeline>,
+     "print when each step of the boot happened, when the VM ends"},
 
     {"API", nullptr, nullptr, nullptr},
     {"api-sock", "PATH", set_text<&Arguments::api_sock>, "Unix socket of the HTTP API [/run/firecracker.socket]"},
     {"no-api", nullptr, set_true<&Arguments::no_api>, "no API: needs --config-file"},
-    {"http-api-max-payload-size", "BYTES", set_number<&Arguments::http_api_max_payload_size>, "bound of a request's body [51200]"},
+    {"http-api-max-payload-size", "BYTES", set_number<&Arguments::http_api_max_payload_size>,
+     "bound of a request's body [51200]"},
 
     {"Logs and metrics", nullptr, nullptr, nullptr},
     {"log-path", "PATH", set_logger_text<&config::Logger::log_path>, "file or FIFO for the log [standard output]"},
     {"level", "LEVEL", set_level, "Off, Error, Warning, Info, Debug or Trace [Info]"},
     {"module", "PREFIX", set_logger_text<&config::Logger::module>, "only lines from source files whose path starts so"},
     {"show-level", nullptr, set_logger_true<&config::Logger::show_level>, "show the level in each line"},
-    {"show-log-origin", nullptr, set_logger_true<&config::Logger::show_log_origin>, "show source file and line in each line"},
+    {"show-log-origin", nullptr, set_logger_true<&config::Logger::show_log_origin>,
+     "show source file and line in each line"},
     {"metrics-path", "PATH", set_text<&Arguments::metrics_path>, "file or FIFO for metrics"},
 
     {"Confinement", nullptr, nullptr, nullptr},
-    {"seccomp-filter", "FILE", set_text<&Arguments::seccomp_filter>, "compiled system call policy instead of the built-in one"},
+    {"seccomp-filter", "FILE", set_text<&Arguments::seccomp_filter>,
+     "compiled system call policy instead of the built-in one"},
     {"no-seccomp", nullptr, set_true<&Arguments::no_seccomp>, "no system call policy: for debugging only"},
 
     {"From the jailer", nullptr, nullptr, nullptr},
@@ -174,7 +184,8 @@ Result<Arguments> parse_arguments(std::span<const char* const> words) {
         const Flag* const flag = dashed ? find_flag(text.substr(0, equals)) : nullptr;
         const bool has_value = equals != std::string_view::npos;
         if (!flag || (has_value && !flag->value_name))
-            return fail("Found argument '%s' which wasn't expected, or isn't valid in this context.", std::string(text).c_str());
+            return fail("Found argument '%s' which wasn't expected, or isn't valid in this context.",
+                        std::string(text).c_str());
         if (seen[flag - kFlags]) return fail("The argument '%s' was provided more than once.", flag->name);
         seen[flag - kFlags] = true;
 
@@ -203,14 +214,18 @@ std::string help_text() {
         if (!flag.apply) {
             out += format("\n%s\n", flag.name);
         } else if (flag.help) {
-            const std::string left = format("--%s%s%s", flag.name, flag.value_name ? " " : "", flag.value_name ? flag.value_name : "");
+            const std::string left =
+                format("--%s%s%s", flag.name, flag.value_name ? " " : "", flag.value_name ? flag.value_name : "");
             out += format("  %-34s %s\n", left.c_str(), flag.help);
         }
     }
-    return out + "\nAlso as --name=value. What follows a bare -- is ignored. Exit codes: 0 the guest reset or powered off,\n"
-                 "1 failure, 152 bad configuration, 153 bad command line.\n";
+    return out +
+           "\nAlso as --name=value. What follows a bare -- is ignored. Exit codes: 0 the guest reset or powered off,\n"
+           "1 failure, 152 bad configuration, 153 bad command line.\n";
 }
 
-std::string version_text() { return format("Firecracker v%s\nWisp v%s\n", kFirecrackerVersion, kVersion); }
+std::string version_text() {
+    return format("Firecracker v%s\nWisp v%s\n", kFirecrackerVersion, kVersion);
+}
 
 }  // namespace wisp

@@ -36,7 +36,7 @@ struct Arguments {
     std::optional<std::string> metrics_path;
 
     bool boot_timer = false;
-    bool timeline = false;  ///< [Wisp] --timeline: when each step of the boot happened, at the end
+    bool timeline = false;                       ///< [Wisp] --timeline: when each step of the boot happened, at the end
     std::optional<uint64_t> start_time_us;       ///< CLOCK_MONOTONIC at the start of the jailer
     std::optional<uint64_t> start_time_cpu_us;   ///< CLOCK_PROCESS_CPUTIME_ID there
     std::optional<uint64_t> parent_cpu_time_us;  ///< CPU time the jailer took

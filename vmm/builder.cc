@@ -2,9 +2,9 @@
 //
 // How a machine is built, from nothing to vCPUs in the guest: read Machine::launch() first.
 //
-// Two threads share the work. The boot vCPU's thread makes the VM, whose creation waits for the kernel more than it works;
-// this one maps memory, opens the devices and loads the guest meanwhile. They meet once, when the guest is loaded: the
-// boot vCPU's thread then connects the devices and goes straight into the guest.
+// Two threads share the work. The boot vCPU's thread makes the VM, whose creation waits for the kernel more than it
+// works; this one maps memory, opens the devices and loads the guest meanwhile. They meet once, when the guest is
+// loaded: the boot vCPU's thread then connects the devices and goes straight into the guest.
 #include <fcntl.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -21,7 +21,7 @@ namespace {
 
 /// Memory and swap. What all VMs together ask for may be more; what one asks for can never be had beyond this.
 uint64_t host_memory_mib() {
-    struct sysinfo info {};
+    struct sysinfo info{};
     sysinfo(&info);
     return (static_cast<uint64_t>(info.totalram) + info.totalswap) * info.mem_unit / limits::kMiB;
 }
@@ -30,6 +30,9 @@ uint64_t host_memory_mib() {
 
 Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const config::VmConfig& config) {
     std::unique_ptr<Machine> machine(new Machine(host, config));
+    if (!config.network_interfaces.empty())
+        return fail("network-interfaces: virtio-net is not part of this version of Wisp");
+    if (config.vsock) return fail("vsock: virtio-vsock is not part of this version of Wisp");
     machine->kvm_ = TRY(Kvm::open());
     TRY(machine->map_memory());
     TRY(machine->start_vcpu_threads());
@@ -61,8 +64,8 @@ Result<void> Machine::map_memory() {
     static constexpr Pages kPages[] = {Pages::kNormal, Pages::kTransparentHuge, Pages::kHugeTlb2M};
     const uint64_t host_mib = host_memory_mib();
     if (config_.machine.mem_size_mib > host_mib)
-        return fail("machine-config: mem_size_mib %lu is more than the %lu MiB that the host has", config_.machine.mem_size_mib,
-                    host_mib);
+        return fail("machine-config: mem_size_mib %lu is more than the %lu MiB that the host has",
+                    config_.machine.mem_size_mib, host_mib);
     const auto ranges = boot::memory_ranges(config_.machine.mem_size_mib * limits::kMiB);
     memory_ = TRY(GuestMemory::create(ranges, kPages[static_cast<size_t>(config_.machine.huge_pages)]));
     return {};
@@ -159,17 +162,23 @@ Result<void> Machine::add_drives() {
         block.read_only = drive.is_read_only;
         block.cache_type = drive.cache_type == config::CacheType::kWriteback ? BlockConfig::CacheType::kWriteback
                                                                              : BlockConfig::CacheType::kUnsafe;
-        block.io_engine = drive.io_engine == config::IoEngine::kSync ? BlockConfig::IoEngine::kSync
-                                                                     : BlockConfig::IoEngine::kAsync;
-        TRY(add_virtio(TRY(virtio::Block::create(host_.loop, std::move(block)))));
+        block.host_cache = drive.direct ? virtio::BlockFile::Cache::kDirect : virtio::BlockFile::Cache::kPageCache;
+        if (drive.rate_limiter) block.rate_limiter = rate_limiter_of(*drive.rate_limiter);
+        block.io_engine =
+            drive.io_engine == config::IoEngine::kSync ? BlockConfig::IoEngine::kSync : BlockConfig::IoEngine::kAsync;
+        auto device = TRY(virtio::Block::create(host_.loop, std::move(block)));
+        drives_.push_back(device.get());
+        TRY(add_virtio(std::move(device)));
     }
     return {};
 }
 
 Result<void> Machine::add_virtio(std::unique_ptr<virtio::Device> device) {
     const auto index = static_cast<uint32_t>(transports_.size());
-    if (index >= limits::kMaxMmioDevices) return fail("more than %zu devices: there are no more interrupts", limits::kMaxMmioDevices);
-    const boot::VirtioMmioDevice place{{boot::kVirtioMmio.value + index * boot::kMmioSlotSize}, boot::kFirstDeviceGsi + index};
+    if (index >= limits::kMaxMmioDevices)
+        return fail("more than %zu devices: there are no more interrupts", limits::kMaxMmioDevices);
+    const boot::VirtioMmioDevice place{{boot::kVirtioMmio.value + index * boot::kMmioSlotSize},
+                                       boot::kFirstDeviceGsi + index};
 
     auto transport = TRY(virtio::MmioTransport::create(host_.loop, memory_, std::move(device)));
     TRY(mmio_.insert(place.address.value, boot::kMmioSlotSize, *transport, transport->device().name()));
@@ -184,7 +193,8 @@ Result<void> Machine::load_guest() {
     request.virtio_devices = virtio_devices_;
     request.command_line = TRY(boot::CommandLine::create(config_.boot_source->boot_args));
     if (const config::Drive* root = config_.root_drive()) {
-        const auto access = root->is_read_only ? boot::RootDrive::Access::kReadOnly : boot::RootDrive::Access::kReadWrite;
+        const auto access =
+            root->is_read_only ? boot::RootDrive::Access::kReadOnly : boot::RootDrive::Access::kReadWrite;
         TRY(request.command_line.add_root({access, root->partuuid.value_or("")}));
     }
     TRY(open_kernel(request));
@@ -199,7 +209,8 @@ Result<void> Machine::load_guest() {
 }
 
 // A kernel that is mapped must not change under the VM. A lease on the file makes whoever wants to change it wait until
-// the VM has its own copy; where no lease is to be had, the kernel is read instead (unless the operator vouches for it).
+// the VM has its own copy; where no lease is to be had, the kernel is read instead (unless the operator vouches for
+// it).
 Result<void> Machine::open_kernel(boot::BootRequest& request) {
     const std::string& path = config_.boot_source->kernel_image_path;
     kernel_file_ = TRY_CONTEXT("kernel image", open_file(path, O_RDONLY));

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -20,8 +21,16 @@ bool ready(int fd, short events) {
     return poll(&request, 1, 0) == 1;
 }
 
+// A regular file or /dev/null is always ready: to watch it would be to spin.
+bool can_wait(int fd) {
+    struct stat status{};
+    return isatty(fd) || (fstat(fd, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode)));
+}
+
 // A background job that changes the terminal would be stopped by it.
-bool is_foreground_terminal(int fd) { return isatty(fd) && tcgetpgrp(fd) == getpgrp(); }
+bool is_foreground_terminal(int fd) {
+    return isatty(fd) && tcgetpgrp(fd) == getpgrp();
+}
 
 }  // namespace
 
@@ -31,7 +40,9 @@ Console::Console(Loop& loop, std::function<void()> interrupt)
                .output_ready = [this] { output_ready(); },
                .input_room = [this] { input_room(); }}) {}
 
-Console::~Console() { restore_terminal(); }
+Console::~Console() {
+    restore_terminal();
+}
 
 Result<std::unique_ptr<Console>> Console::create(Loop& loop, const std::optional<std::string>& output_path,
                                                  std::function<void()> interrupt) {
@@ -49,11 +60,9 @@ Result<std::unique_ptr<Console>> Console::create(Loop& loop, const std::optional
 }
 
 Result<void> Console::start() {
-    // A regular file or /dev/null cannot be watched and need not be: it is always ready.
-    if (auto watch = loop_.watch(output_fd_, EPOLLOUT, on_output_)) output_watch_ = *std::move(watch);
     if (input_fd_ < 0) return {};
     make_terminal_raw();
-    if (auto watch = loop_.watch(input_fd_, EPOLLIN, on_input_)) input_watch_ = *std::move(watch);
+    if (can_wait(input_fd_)) input_watch_ = TRY(loop_.watch(input_fd_, EPOLLIN, on_input_));
     read_input();
     return {};
 }
@@ -70,8 +79,12 @@ void Console::input_room() {
     loop_.post([this] { read_input(); });
 }
 
-void Console::on_output(uint32_t) { flush(); }
-void Console::on_input(uint32_t) { read_input(); }
+void Console::on_output(uint32_t) {
+    flush();
+}
+void Console::on_input(uint32_t) {
+    read_input();
+}
 
 void Console::flush() {
     for (;;) {
@@ -80,11 +93,11 @@ void Console::flush() {
             pending_end_ = serial_.take_output(pending_);
             if (pending_end_ == 0) return;
         }
-        if (!ready(output_fd_, POLLOUT)) return;  // the watch tells when it is
+        if (!ready(output_fd_, POLLOUT)) return wait_for_sink();
         const size_t size = std::min(pending_end_ - pending_start_, kWriteChunk);
         const ssize_t written = write(output_fd_, pending_.data() + pending_start_, size);
         if (written < 0 && (errno == EINTR || errno == EAGAIN)) {
-            if (errno == EAGAIN) return;
+            if (errno == EAGAIN) return wait_for_sink();
             continue;
         }
         if (written < 0) {
@@ -95,6 +108,11 @@ void Console::flush() {
         }
         pending_start_ += static_cast<size_t>(written);
     }
+}
+
+void Console::wait_for_sink() {
+    if (output_watch_.active()) return;
+    if (auto watch = loop_.watch(output_fd_, EPOLLOUT, on_output_)) output_watch_ = *std::move(watch);
 }
 
 void Console::read_input() {

@@ -44,6 +44,7 @@ private:
     void on_output(uint32_t events);
     void on_input(uint32_t events);
     void flush();
+    void wait_for_sink();
     void read_input();
     void make_terminal_raw();
     void restore_terminal();
@@ -52,7 +53,7 @@ private:
     Serial serial_;
     OwnedFd file_;
     int output_fd_ = -1;
-    int input_fd_ = -1;  // -1: none, or at its end
+    int input_fd_ = -1;                 // -1: none, or at its end
     std::array<char, 1024> pending_{};  // taken from the UART, not yet taken by the sink
     size_t pending_start_ = 0, pending_end_ = 0;
     std::atomic<bool> flush_posted_ = false;

@@ -12,7 +12,9 @@ namespace wisp {
 
 namespace {
 
-Outcome<> refuse(std::string message, int status = 400) { return std::unexpected(Fault{std::move(message), status}); }
+Outcome<> refuse(std::string message, int status = 400) {
+    return std::unexpected(Fault{std::move(message), status});
+}
 
 /// A Result as an Outcome: the error becomes "<prefix><message>".
 Outcome<> with_prefix(const char* prefix, Result<void> result) {
@@ -23,7 +25,8 @@ Outcome<> with_prefix(const char* prefix, Result<void> result) {
 Outcome<> mmds_outcome(Result<void> result) {
     if (result) return {};
     const bool too_large = result.error().errno_value == EFBIG;
-    return refuse((too_large ? "MMDS limit exceeded error: " : "MMDS error: ") + result.error().message, too_large ? 413 : 400);
+    return refuse((too_large ? "MMDS limit exceeded error: " : "MMDS error: ") + result.error().message,
+                  too_large ? 413 : 400);
 }
 
 /// Limits that a patch leaves out stay as they are.
@@ -44,9 +47,9 @@ auto* find(List& list, Id id, const std::string& wanted) {
 }  // namespace
 
 // In a function that returns an Outcome: return the fault, if there is one.
-#define REQUIRE_OUTCOME(...)                                               \
-    do {                                                                   \
-        if (auto outcome_ = (__VA_ARGS__); !outcome_) return outcome_;     \
+#define REQUIRE_OUTCOME(...)                                           \
+    do {                                                               \
+        if (auto outcome_ = (__VA_ARGS__); !outcome_) return outcome_; \
     } while (false)
 
 Outcome<> Controller::before_start() const {
@@ -185,7 +188,8 @@ Outcome<> Controller::put_mmds_config(const config::MmdsConfig& mmds) {
 void Controller::start(OutcomeHandler done) {
     if (auto allowed = before_start(); !allowed) return done(std::move(allowed));
     const char* const prefix = "Start microvm error: ";
-    if (!config_.boot_source) return done(refuse(std::string(prefix) + "Cannot start microvm without kernel configuration."));
+    if (!config_.boot_source)
+        return done(refuse(std::string(prefix) + "Cannot start microvm without kernel configuration."));
     driver_.start(config_, [this, prefix, done = std::move(done)](Result<void> result) mutable {
         if (result) state_ = VmState::kRunning;
         done(with_prefix(prefix, std::move(result)));
@@ -196,8 +200,10 @@ void Controller::load_snapshot(const config::SnapshotLoad& request, OutcomeHandl
     if (auto allowed = before_start(); !allowed) return done(std::move(allowed));
     const std::string prefix = "Load snapshot error: ";
     if (boot_configured_)
-        return done(refuse(prefix + "Loading a microVM snapshot not allowed after configuring boot-specific resources."));
-    auto loaded = [this, prefix, resume_vm = request.resume_vm, done = std::move(done)](Result<config::VmConfig> result) mutable {
+        return done(
+            refuse(prefix + "Loading a microVM snapshot not allowed after configuring boot-specific resources."));
+    auto loaded = [this, prefix, resume_vm = request.resume_vm,
+                   done = std::move(done)](Result<config::VmConfig> result) mutable {
         if (!result) return done(std::unexpected(Fault{prefix + result.error().message, 400, true}));
         config_ = *std::move(result);
         state_ = VmState::kPaused;
@@ -210,12 +216,14 @@ void Controller::load_snapshot(const config::SnapshotLoad& request, OutcomeHandl
 Outcome<> Controller::patch_drive(const config::DrivePatch& patch) {
     REQUIRE_OUTCOME(after_start());
     const auto refuse_patch = [](const std::string& reason) {
-        return refuse("Drive config error: Unable to patch the block device: " + reason + " Please verify the request arguments.");
+        return refuse("Drive config error: Unable to patch the block device: " + reason +
+                      " Please verify the request arguments.");
     };
     config::Drive* const drive = find(config_.drives, &config::Drive::drive_id, patch.drive_id);
     if (!drive) return refuse_patch("Failed perform action on device: Device not found");
     // Only a vhost-user drive, of which there are none, has anything to refresh.
-    if (!patch.path_on_host && !patch.rate_limiter) return refuse_patch("Block: Running method expected different backend.");
+    if (!patch.path_on_host && !patch.rate_limiter)
+        return refuse_patch("Block: Running method expected different backend.");
     if (auto patched = driver_.patch_drive(patch); !patched) return refuse_patch("Block: " + patched.error().message);
     if (patch.path_on_host) drive->path_on_host = *patch.path_on_host;
     merge(drive->rate_limiter, patch.rate_limiter);
@@ -265,7 +273,8 @@ void Controller::create_snapshot(const config::SnapshotCreate& request, OutcomeH
     if (auto allowed = after_start(); !allowed) return done(std::move(allowed));
     const std::string prefix = "Create snapshot error: ";
     if (state_ == VmState::kRunning)
-        return done(refuse(prefix + "Cannot save the microVM state: Operation not allowed: save/restore unavailable while running"));
+        return done(refuse(
+            prefix + "Cannot save the microVM state: Operation not allowed: save/restore unavailable while running"));
     driver_.create_snapshot(request, [prefix, done = std::move(done)](Result<void> result) mutable {
         done(with_prefix(prefix.c_str(), std::move(result)));
     });

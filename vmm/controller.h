@@ -3,8 +3,8 @@
 // Controller: what an API client may do to the machine, and when. It holds the configuration until the machine starts,
 // keeps the rules of before and after the start, and hands what the machine itself must do to a MachineDriver.
 //
-// Messages are whole fault messages, as the client gets them: Firecracker's words, its prefixes ("Drive config error: ")
-// included.
+// Messages are whole fault messages, as the client gets them: Firecracker's words, its prefixes ("Drive config error:
+// ") included.
 //
 // Threads: the loop's.
 #pragma once
@@ -51,7 +51,8 @@ public:
     virtual void create_snapshot(const config::SnapshotCreate& request, Handler done) = 0;
     /// Restores the machine, paused, and tells its configuration; resuming it is asked for by resume(). After a failure
     /// the process ends.
-    virtual void load_snapshot(const config::SnapshotLoad& request, std::move_only_function<void(Result<config::VmConfig>)> done) = 0;
+    virtual void load_snapshot(const config::SnapshotLoad& request,
+                               std::move_only_function<void(Result<config::VmConfig>)> done) = 0;
 
     /// The drive exists. A new path is opened and its size told to the guest; limiters that are not given stay.
     virtual Result<void> patch_drive(const config::DrivePatch& patch) = 0;

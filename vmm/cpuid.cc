@@ -13,10 +13,16 @@ namespace {
 
 using Entry = kvm_cpuid_entry2;
 
-constexpr uint32_t bit(unsigned number) { return 1u << number; }
+constexpr uint32_t bit(unsigned number) {
+    return 1u << number;
+}
 
-constexpr void set_bits(uint32_t& reg, uint32_t mask) { reg |= mask; }
-constexpr void clear_bits(uint32_t& reg, uint32_t mask) { reg &= ~mask; }
+constexpr void set_bits(uint32_t& reg, uint32_t mask) {
+    reg |= mask;
+}
+constexpr void clear_bits(uint32_t& reg, uint32_t mask) {
+    reg &= ~mask;
+}
 
 /// Puts `value` into bits low..high of a register.
 constexpr void put(uint32_t& reg, unsigned low, unsigned high, uint32_t value) {
@@ -46,7 +52,9 @@ Vendor vendor_of(CpuidTable& table) {
 }
 
 /// Bits of an APIC ID that number `count` things.
-unsigned id_bits(unsigned count) { return static_cast<unsigned>(std::bit_width(count - 1)); }
+unsigned id_bits(unsigned count) {
+    return static_cast<unsigned>(std::bit_width(count - 1));
+}
 
 void features(Entry& leaf, const CpuTopology& topology, unsigned vcpu_id) {
     put(leaf.ebx, 8, 15, 8);                     // CLFLUSH line: 8 quadwords
@@ -148,7 +156,8 @@ CpuidTable normalize_cpuid(CpuidTable table, const CpuTopology& topology, unsign
             case 0x7:
                 if (leaf.index != 0) break;
                 clear_bits(leaf.ecx, bit(5));  // WAITPKG: a guest must not make the host's CPU wait
-                if (vendor == Vendor::kIntel) set_bits(leaf.ebx, bit(6) | bit(13));  // FPU data pointer and selectors: as new CPUs
+                if (vendor == Vendor::kIntel)
+                    set_bits(leaf.ebx, bit(6) | bit(13));  // FPU data pointer and selectors: as new CPUs
                 break;
             case 0xa:  // no performance counters
                 leaf.eax = leaf.ebx = leaf.ecx = leaf.edx = 0;

@@ -2,8 +2,8 @@
 //
 // CPUID normalisation: what a vCPU's CPUID instruction shows, made from what KVM can give. One socket of identical
 // cores, threads in pairs only where `smt` asks for them, no performance counters, no power management, and a brand
-// string that does not name the host's exact model. The same facts as Firecracker shows (Intel SDM vol. 2 CPUID; AMD APM
-// vol. 3 appendix E).
+// string that does not name the host's exact model. The same facts as Firecracker shows (Intel SDM vol. 2 CPUID; AMD
+// APM vol. 3 appendix E).
 //
 // Pure: a table in, a table out.
 #pragma once

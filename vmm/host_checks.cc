@@ -18,24 +18,30 @@ namespace wisp {
 namespace {
 
 /// Without O_NONBLOCK, a FIFO that was named by mistake would hang the API.
-OwnedFd try_open(const std::string& path, int flags) { return OwnedFd(open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)); }
+OwnedFd try_open(const std::string& path, int flags) {
+    return OwnedFd(open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+}
 
 }  // namespace
 
-std::string os_error(int errno_value) { return errno_text(errno_value) + format(" (os error %d)", errno_value); }
+std::string os_error(int errno_value) {
+    return errno_text(errno_value) + format(" (os error %d)", errno_value);
+}
 
 Result<void> check_boot_files(const config::BootSource& boot_source) {
     if (!try_open(boot_source.kernel_image_path, O_RDONLY).valid())
         return fail("The kernel file cannot be opened: %s", os_error(errno).c_str());
     if (boot_source.initrd_path && !try_open(*boot_source.initrd_path, O_RDONLY).valid())
-        return fail("The initrd file cannot be opened due to invalid path or invalid permissions. %s", os_error(errno).c_str());
+        return fail("The initrd file cannot be opened due to invalid path or invalid permissions. %s",
+                    os_error(errno).c_str());
     return {};
 }
 
 Result<void> check_drive_file(const config::Drive& drive) {
-    const char* const prefix = "Unable to create the virtio block device: Virtio backend error: Error manipulating the backing file: ";
+    const char* const prefix =
+        "Unable to create the virtio block device: Virtio backend error: Error manipulating the backing file: ";
     const OwnedFd file = try_open(drive.path_on_host, drive.is_read_only ? O_RDONLY : O_RDWR);
-    struct stat status {};
+    struct stat status{};
     if (!file.valid() || fstat(file.get(), &status) < 0)
         return fail("%s%s %s", prefix, os_error(errno).c_str(), drive.path_on_host.c_str());
     if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
@@ -51,9 +57,11 @@ Result<void> check_tap(const std::string& name) {
     strncpy(request.ifr_name, name.c_str(), IFNAMSIZ - 1);
     request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
     if (ioctl(tun.get(), TUNSETIFF, &request) < 0)
-        return fail("%sError while creating ifreq structure: %s. Invalid TUN/TAP Backend provided by %s. Check our documentation on "
-                    "setting up the network devices.",
-                    prefix, os_error(errno).c_str(), name.c_str());
+        return fail(
+            "%sError while creating ifreq structure: %s. Invalid TUN/TAP Backend provided by %s. Check our "
+            "documentation on "
+            "setting up the network devices.",
+            prefix, os_error(errno).c_str(), name.c_str());
     return {};
 }
 
@@ -61,7 +69,7 @@ Result<void> check_socket_path(const std::string& path) {
     const char* const prefix = "Cannot create backend for vsock device: Error binding to the host-side Unix socket: ";
     const size_t slash = path.rfind('/');
     const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-    struct stat status {};
+    struct stat status{};
     int error = 0;
     if (path.size() >= sizeof sockaddr_un::sun_path)
         error = ENAMETOOLONG;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the host must have for a resource to be of use: looked at when a client configures it, so that the client hears
-// of a wrong path then and not at the start. Nothing is kept open; the start opens everything again, and may still fail.
-// Messages are Firecracker's.
+// of a wrong path then and not at the start. Nothing is kept open; the start opens everything again, and may still
+// fail. Messages are Firecracker's.
 #pragma once
 
 #include <string>

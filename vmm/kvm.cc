@@ -16,9 +16,9 @@ constexpr const char* kDevice = "/dev/kvm";
 constexpr unsigned kMaxCpuidEntries = 256;  // KVM_MAX_CPUID_ENTRIES
 constexpr unsigned kMaxMsrs = 64;
 
-// kvm_cpuid2 and kvm_msrs end in a flexible array, which some versions of the kernel's headers declare in a way that has
-// another size in C++ than in C. The size is part of the request's number, so both are stated here as the kernel has them:
-// a count, padding, then the entries.
+// kvm_cpuid2 and kvm_msrs end in a flexible array, which some versions of the kernel's headers declare in a way that
+// has another size in C++ than in C. The size is part of the request's number, so both are stated here as the kernel
+// has them: a count, padding, then the entries.
 struct ArrayHeader {
     uint32_t count;
     uint32_t padding;
@@ -45,7 +45,8 @@ Result<OwnedFd> open_device() {
     if (fd >= 0) return OwnedFd(fd);
     switch (errno) {
         case ENOENT:
-            return fail("%s does not exist: this host has no KVM (load kvm_intel or kvm_amd, or enable virtualization)", kDevice);
+            return fail("%s does not exist: this host has no KVM (load kvm_intel or kvm_amd, or enable virtualization)",
+                        kDevice);
         case EACCES:
         case EPERM:
             return fail("no permission to open %s: run as a member of its group (usually kvm) or as root", kDevice);
@@ -94,7 +95,8 @@ Result<void> Vm::set_memory_slot(uint32_t slot, const GuestRegion& region, Dirty
     request.memory_size = region.size;
     request.userspace_addr = reinterpret_cast<uintptr_t>(region.host);
     if (ioctl(fd(), KVM_SET_USER_MEMORY_REGION, &request) < 0)
-        return fail_errno("KVM_SET_USER_MEMORY_REGION of %lu MiB at 0x%lx", static_cast<unsigned long>(region.size >> 20),
+        return fail_errno("KVM_SET_USER_MEMORY_REGION of %lu MiB at 0x%lx",
+                          static_cast<unsigned long>(region.size >> 20),
                           static_cast<unsigned long>(region.start.value));
     return {};
 }
@@ -125,7 +127,8 @@ Result<void> Vm::set_pit(const kvm_pit_state2& state) const {
 Result<VcpuFd> Vm::create_vcpu(unsigned id) const {
     OwnedFd vcpu(ioctl(fd(), KVM_CREATE_VCPU, static_cast<unsigned long>(id)));
     if (!vcpu.valid()) return fail_errno("KVM_CREATE_VCPU %u", id);
-    Mapping run = TRY(Mapping::of_fd(vcpu.get(), 0, run_size_, PROT_READ | PROT_WRITE, MAP_SHARED, "a vCPU's run page"));
+    Mapping run =
+        TRY(Mapping::of_fd(vcpu.get(), 0, run_size_, PROT_READ | PROT_WRITE, MAP_SHARED, "a vCPU's run page"));
     return VcpuFd(std::move(vcpu), std::move(run));
 }
 
@@ -149,7 +152,9 @@ Result<void> Vm::add_irqfd(int event_fd, uint32_t gsi) const {
     return {};
 }
 
-int VcpuFd::run() const { return ioctl(fd(), KVM_RUN, 0) < 0 ? errno : 0; }
+int VcpuFd::run() const {
+    return ioctl(fd(), KVM_RUN, 0) < 0 ? errno : 0;
+}
 
 Result<void> VcpuFd::set_cpuid(const CpuidTable& table) const {
     ArrayRequest<kvm_cpuid_entry2> request(table.size());

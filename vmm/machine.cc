@@ -32,6 +32,29 @@ void Machine::resume() {
     for (const auto& vcpu : vcpus_) vcpu->resume();
 }
 
+virtio::RateLimiterConfig rate_limiter_of(const config::RateLimiter& wanted) {
+    const auto bucket =
+        [](const std::optional<config::TokenBucket>& tokens) -> std::optional<virtio::TokenBucketConfig> {
+        if (!tokens) return std::nullopt;
+        return virtio::TokenBucketConfig{tokens->size, tokens->one_time_burst.value_or(0), tokens->refill_time};
+    };
+    return {bucket(wanted.bandwidth), bucket(wanted.ops)};
+}
+
+Result<void> Machine::patch_drive(const config::DrivePatch& patch) {
+    for (size_t i = 0; i < drives_.size(); ++i) {
+        if (config_.drives[i].drive_id != patch.drive_id) continue;
+        if (patch.path_on_host)
+            TRY(drives_[i]->replace_file(*patch.path_on_host, [id = patch.drive_id](Result<void> done) {
+                if (!done)
+                    LOG_ERROR("drive %s: its new file is not in use: %s", id.c_str(), done.error().message.c_str());
+            }));
+        if (patch.rate_limiter) drives_[i]->update_rate_limiter(rate_limiter_of(*patch.rate_limiter));
+        return {};
+    }
+    return fail("drive %s does not exist", patch.drive_id.c_str());
+}
+
 void Machine::give_up_kernel_file() {
     if (!kernel_lease_.held() || !kernel_lease_.is_breaking()) return;
     pause([this] {
@@ -45,7 +68,9 @@ void Machine::give_up_kernel_file() {
     });
 }
 
-void Machine::finish() { console_->finish(); }
+void Machine::finish() {
+    console_->finish();
+}
 
 uint64_t Machine::exits() const {
     uint64_t sum = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Machine: one VM with all that belongs to it, built in one go by launch() (vmm/builder.cc tells the story) and then run.
+// Machine: one VM with all that belongs to it, built in one go by launch() (vmm/builder.cc tells the story) and then
+// run.
 //
 // A machine that has run is not taken apart: the process ends, and the kernel undoes everything faster than we could.
 //
@@ -14,6 +15,7 @@
 #include "base/bus.h"
 #include "base/guest_memory.h"
 #include "base/loop.h"
+#include "virtio/block.h"
 #include "virtio/mmio.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/kernel_lease.h"
@@ -36,7 +38,8 @@ struct MachineHost {
     StopSink& stop;
     Timeline& timeline;
     int kernel_lease_signal;  ///< sent to the loop's thread when somebody wants to write the kernel image
-    /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has returned.
+    /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has
+    /// returned.
     std::function<void(uint64_t exits)> on_boot_done;
 };
 
@@ -49,6 +52,9 @@ public:
     void pause(std::function<void()> on_paused);
     /// Goes on where pause() stopped.
     void resume();
+
+    /// Puts another file under a drive, or changes its limits, while the machine runs.
+    Result<void> patch_drive(const config::DrivePatch& patch);
 
     /// Somebody wants to write the kernel image (kernel_lease_signal came): the VM gets its own copy, then they may.
     void give_up_kernel_file();
@@ -102,6 +108,7 @@ private:
     LazyPit pit_;
     GuestStatus status_;
     std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;
+    std::vector<virtio::Block*> drives_;  // among the transports' devices, in the order of config_.drives
     std::vector<boot::VirtioMmioDevice> virtio_devices_;
     OwnedFd kernel_file_;
     boot::KernelLease kernel_lease_;
@@ -110,5 +117,8 @@ private:
     Countdown vcpus_prepared_, others_prepared_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
 };
+
+/// A drive's or interface's limits as its device takes them.
+virtio::RateLimiterConfig rate_limiter_of(const config::RateLimiter& wanted);
 
 }  // namespace wisp

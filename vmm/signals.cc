@@ -21,7 +21,8 @@ struct FatalSignal {
 };
 
 constexpr FatalSignal kFatalSignals[] = {
-    {SIGBUS, ExitCode::kSigBus, "SIGBUS: memory has lost its backing (a mapped file was cut short, or huge pages ran out)"},
+    {SIGBUS, ExitCode::kSigBus,
+     "SIGBUS: memory has lost its backing (a mapped file was cut short, or huge pages ran out)"},
     {SIGSEGV, ExitCode::kSigSegv, "SIGSEGV: invalid memory access"},
     {SIGILL, ExitCode::kSigIll, "SIGILL: illegal instruction"},
     {SIGSYS, ExitCode::kBadSyscall, "SIGSYS: a system call that the policy refuses"},
@@ -45,11 +46,13 @@ void on_fatal_signal(int number, siginfo_t* info, void*) {
 
 }  // namespace
 
-int kernel_lease_signal() { return SIGRTMIN + 1; }
+int kernel_lease_signal() {
+    return SIGRTMIN + 1;
+}
 
 void install_fatal_signal_handlers() {
     for (const FatalSignal& fatal : kFatalSignals) {
-        struct sigaction action {};
+        struct sigaction action{};
         action.sa_sigaction = on_fatal_signal;
         action.sa_flags = SA_SIGINFO;
         sigaction(fatal.number, &action, nullptr);

@@ -25,7 +25,9 @@ void Timeline::set(Mark mark, uint64_t at_ns, uint64_t exits) {
         entry.exits.store(exits, std::memory_order_relaxed);
 }
 
-void Timeline::mark(Mark mark, uint64_t exits) { set(mark, monotonic_ns(), exits); }
+void Timeline::mark(Mark mark, uint64_t exits) {
+    set(mark, monotonic_ns(), exits);
+}
 
 uint64_t Timeline::since_start_ns(Mark mark) const {
     const uint64_t at_ns = entry(mark).at_ns.load(std::memory_order_relaxed);

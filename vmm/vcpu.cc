@@ -33,8 +33,9 @@ cpu_set_t allowed_cpus() {
     return cpus;
 }
 
-// A new thread is often put on its creator's CPU and waits there until the creator sleeps or is preempted, though another
-// CPU idles: 1 to 2 ms, more than all of its work. So it starts on another one, and may go anywhere from then on.
+// A new thread is often put on its creator's CPU and waits there until the creator sleeps or is preempted, though
+// another CPU idles: 1 to 2 ms, more than all of its work. So it starts on another one, and may go anywhere from then
+// on.
 cpu_set_t other_cpus(cpu_set_t cpus) {
     if (const int here = sched_getcpu(); here >= 0) CPU_CLR(static_cast<unsigned>(here), &cpus);
     return cpus;
@@ -56,10 +57,12 @@ std::string internal_error_text(const kvm_run& page) {
 
 }  // namespace
 
-int vcpu_kick_signal() { return SIGRTMIN; }
+int vcpu_kick_signal() {
+    return SIGRTMIN;
+}
 
 Result<void> install_vcpu_kick_handler() {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = on_kick;  // without SA_RESTART
     if (sigaction(vcpu_kick_signal(), &action, nullptr) < 0) return fail_errno("cannot install the vCPU kick handler");
     return {};
@@ -122,8 +125,8 @@ void Vcpu::run() {
     // The process ends without waiting for this thread; until then it has nothing more to do.
 }
 
-// KVM completes the instruction of an I/O exit when it is next entered. A pause sets immediate_exit, so that KVM does that
-// and returns with EINTR: the state is complete here whenever a pause is seen.
+// KVM completes the instruction of an I/O exit when it is next entered. A pause sets immediate_exit, so that KVM does
+// that and returns with EINTR: the state is complete here whenever a pause is seen.
 bool Vcpu::wait_until_running() {
     if (request_.load(std::memory_order_acquire) == Request::kRun) [[likely]]
         return true;

@@ -2,14 +2,15 @@
 //
 // One vCPU and its thread: prepared, then in the guest from let_go() until the VM ends, but for pauses.
 //
-// Threads: everything private runs on the vCPU's thread. start(), let_go(), pause() and resume() belong to the loop's thread.
+// Threads: everything private runs on the vCPU's thread. start(), let_go(), pause() and resume() belong to the loop's
+// thread.
 #pragma once
 
 #include <pthread.h>
 
 #include <atomic>
-#include <cstdint>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 
@@ -40,11 +41,13 @@ public:
     Vcpu(unsigned id, World world) : id_(id), world_(world) {}
     Vcpu(const Vcpu&) = delete;
     Vcpu& operator=(const Vcpu&) = delete;
-    /// Ends the thread, wherever it is, and waits for it. A VM that has run is not taken apart; one whose build failed is.
+    /// Ends the thread, wherever it is, and waits for it. A VM that has run is not taken apart; one whose build failed
+    /// is.
     ~Vcpu();
 
-    /// Starts the thread. It makes its vCPU by `prepare` (on the thread itself: CPUID and MSRs of several vCPUs are set up
-    /// at once), then waits for let_go(). `prepared` counts down when preparation has ended, well or not: see outcome().
+    /// Starts the thread. It makes its vCPU by `prepare` (on the thread itself: CPUID and MSRs of several vCPUs are set
+    /// up at once), then waits for let_go(). `prepared` counts down when preparation has ended, well or not: see
+    /// outcome().
     Result<void> start(std::function<Result<VcpuFd>()> prepare, Countdown& prepared);
     /// How preparation ended. After the countdown.
     Result<void> outcome() const { return outcome_; }

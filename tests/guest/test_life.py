@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a VM ends, and what the process says and returns then."""
+import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 import wisp
@@ -90,6 +92,26 @@ def test_serial_output_goes_to_a_file(tmp_path):
         while b"hello from ring 0\n" not in seen:
             seen += reader.read(4096)
         assert "hello from ring 0" not in vm.output
+
+
+@pytest.mark.parametrize("stdin", ["null", "file"])
+def test_an_idle_vm_uses_no_cpu_whatever_its_input_and_output_are(tmp_path, stdin):
+    words = tmp_path / "words"
+    words.write_text("x" * 1000)
+    with open("/dev/null" if stdin == "null" else words) as source, open(tmp_path / "out", "w") as sink:
+        path = tmp_path / "machine.json"
+        path.write_text(json.dumps(wisp.machine(wisp.guest("first"))))
+        process = subprocess.Popen([wisp.WISP, "--no-api", "--config-file", path], stdin=source, stdout=sink)
+        try:
+            while "Successfully started" not in open(tmp_path / "out").read():
+                assert process.poll() is None
+            ticks = lambda: sum(int(n) for n in open(f"/proc/{process.pid}/stat").read().rsplit(")")[1].split()[11:13])
+            before = ticks()
+            time.sleep(1)
+            assert ticks() - before <= 10, "an idle VM was busy for more than 100 ms of a second"
+        finally:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -26,7 +26,9 @@ ChainBuilder& ChainBuilder::readable(const void* bytes, size_t size) {
     return descriptor(address, static_cast<uint32_t>(size), 0);
 }
 
-ChainBuilder& ChainBuilder::readable(std::string_view bytes) { return readable(bytes.data(), bytes.size()); }
+ChainBuilder& ChainBuilder::readable(std::string_view bytes) {
+    return readable(bytes.data(), bytes.size());
+}
 
 ChainBuilder& ChainBuilder::writable(uint32_t size) {
     const uint64_t address = driver_.allocate(size);
@@ -52,7 +54,8 @@ uint16_t ChainBuilder::submit() {
     for (size_t i = 0; i < direct; ++i) {
         const bool more = i + 1 < indices.size();
         const auto flags = static_cast<uint16_t>(descriptors_[i].flags | (more ? VRING_DESC_F_NEXT : 0));
-        driver_.write_descriptor(indices[i], descriptors_[i].address, descriptors_[i].length, flags, more ? indices[i + 1] : 0);
+        driver_.write_descriptor(indices[i], descriptors_[i].address, descriptors_[i].length, flags,
+                                 more ? indices[i + 1] : 0);
     }
     if (indirect_from_) {
         const size_t entries = descriptors_.size() - direct;
@@ -64,7 +67,8 @@ uint16_t ChainBuilder::submit() {
                                    static_cast<uint16_t>(more ? i + 1 : 0)};
             CHECK(driver_.memory.store({table + i * sizeof entry}, entry));
         }
-        driver_.write_descriptor(indices.back(), table, static_cast<uint32_t>(entries * sizeof(vring_desc)), VRING_DESC_F_INDIRECT, 0);
+        driver_.write_descriptor(indices.back(), table, static_cast<uint32_t>(entries * sizeof(vring_desc)),
+                                 VRING_DESC_F_INDIRECT, 0);
     }
     driver_.make_available(indices.front());
     return indices.front();
@@ -99,7 +103,9 @@ void FakeDriver::restart() {
     CHECK(memory.store({layout_.used.value}, le32(0)));
 }
 
-uint16_t FakeDriver::take_descriptor() { return static_cast<uint16_t>(next_descriptor_++ & (layout_.size - 1)); }
+uint16_t FakeDriver::take_descriptor() {
+    return static_cast<uint16_t>(next_descriptor_++ & (layout_.size - 1));
+}
 
 void FakeDriver::write_descriptor(uint16_t index, uint64_t address, uint32_t length, uint16_t flags, uint16_t next) {
     CHECK(memory.store({layout_.descriptors.value + 16ull * index}, vring_desc{address, length, flags, next}));
@@ -116,15 +122,23 @@ void FakeDriver::set_available_index(uint16_t index) {
     CHECK(memory.store({layout_.available.value + 2}, le16(index)));
 }
 
-void FakeDriver::set_available_flags(uint16_t flags) { CHECK(memory.store({layout_.available.value}, le16(flags))); }
+void FakeDriver::set_available_flags(uint16_t flags) {
+    CHECK(memory.store({layout_.available.value}, le16(flags)));
+}
 
 void FakeDriver::set_used_event(uint16_t index) {
     CHECK(memory.store({layout_.available.value + 4 + 2ull * layout_.size}, le16(index)));
 }
 
-uint16_t FakeDriver::used_flags() const { return *memory.load<le16>(layout_.used); }
-uint16_t FakeDriver::used_index() const { return *memory.load<le16>({layout_.used.value + 2}); }
-uint16_t FakeDriver::available_event() const { return *memory.load<le16>({layout_.used.value + 4 + 8ull * layout_.size}); }
+uint16_t FakeDriver::used_flags() const {
+    return *memory.load<le16>(layout_.used);
+}
+uint16_t FakeDriver::used_index() const {
+    return *memory.load<le16>({layout_.used.value + 2});
+}
+uint16_t FakeDriver::available_event() const {
+    return *memory.load<le16>({layout_.used.value + 4 + 8ull * layout_.size});
+}
 
 std::optional<FakeDriver::Used> FakeDriver::used() {
     if (used_seen_ == used_index()) return std::nullopt;

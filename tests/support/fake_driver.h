@@ -26,10 +26,11 @@ class ChainBuilder {
 public:
     explicit ChainBuilder(FakeDriver& driver) : driver_(driver) {}
 
-    ChainBuilder& readable(std::string_view bytes);          ///< a new buffer with these bytes
+    ChainBuilder& readable(std::string_view bytes);  ///< a new buffer with these bytes
     ChainBuilder& readable(const void* bytes, size_t size);
-    ChainBuilder& writable(uint32_t size);                   ///< a new buffer, filled with 0xee
-    ChainBuilder& descriptor(uint64_t address, uint32_t length, uint16_t flags);  ///< as it is; NEXT is added where one follows
+    ChainBuilder& writable(uint32_t size);  ///< a new buffer, filled with 0xee
+    ChainBuilder& descriptor(uint64_t address, uint32_t length,
+                             uint16_t flags);  ///< as it is; NEXT is added where one follows
     /// Puts the descriptors from here on into an indirect table.
     ChainBuilder& indirect();
 

@@ -22,11 +22,17 @@ TempFile::TempFile(std::string_view content) {
     fd_ = *std::move(reader);
 }
 
-TempFile::TempFile(uint64_t size) : TempFile(std::string_view()) { resize(size); }
+TempFile::TempFile(uint64_t size) : TempFile(std::string_view()) {
+    resize(size);
+}
 
-void TempFile::resize(uint64_t size) const { CHECK(truncate(path_.c_str(), static_cast<off_t>(size)) == 0); }
+void TempFile::resize(uint64_t size) const {
+    CHECK(truncate(path_.c_str(), static_cast<off_t>(size)) == 0);
+}
 
-TempFile::~TempFile() { unlink(path_.c_str()); }
+TempFile::~TempFile() {
+    unlink(path_.c_str());
+}
 
 std::string TempFile::content() const {
     auto text = read_file(path_, 1ull << 32);

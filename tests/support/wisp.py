@@ -17,6 +17,10 @@ LIMIT_S = 300  # generous: the slowest host is a software CPU that shares two co
 EXIT_OK, EXIT_GENERIC, EXIT_BAD_CONFIGURATION, EXIT_ARGUMENTS = 0, 1, 152, 153
 
 
+class TimedOut(AssertionError):
+    """Something that was waited for did not come."""
+
+
 def guest(name):
     return f"{BUILD}/guests/{name}"
 
@@ -82,14 +86,16 @@ class Vm:
     def output(self):
         return self._chunks["out"].decode(errors="replace")
 
-    def wait_for(self, pattern, limit_s=LIMIT_S):
+    def wait_for(self, pattern, limit_s=None):
         """Until the output matches; returns the match."""
+        limit_s = limit_s or LIMIT_S
         deadline = time.monotonic() + limit_s
         with self._grown:
             while not (found := re.search(pattern, self.output)):
                 assert "out ended" not in self._chunks, f"the output ended without {pattern!r}:\n{self.output}"
                 left = deadline - time.monotonic()
-                assert left > 0, f"no {pattern!r} within {limit_s} s:\n{self.output}"
+                if left <= 0:
+                    raise TimedOut(f"no {pattern!r} within {limit_s} s:\n{self.output}")
                 self._grown.wait(left)
         return found
 
@@ -100,13 +106,14 @@ class Vm:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def wait(self, limit_s=LIMIT_S):
+    def wait(self, limit_s=None):
+        limit_s = limit_s or LIMIT_S
         try:
             code = self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"wisp did not end within {limit_s} s:\n{self.output}") from None
+            raise TimedOut(f"wisp did not end within {limit_s} s:\n{self.output}") from None
         for reader in self._readers:
             reader.join(limit_s)
         return Result(code, self.output, self._chunks["err"].decode(errors="replace"))

@@ -21,7 +21,8 @@ public:
     void pause(Handler done) override { note("pause", std::move(done)); }
     void resume(Handler done) override { note("resume", std::move(done)); }
     void create_snapshot(const config::SnapshotCreate&, Handler done) override { note("create", std::move(done)); }
-    void load_snapshot(const config::SnapshotLoad&, std::move_only_function<void(Result<config::VmConfig>)> done) override {
+    void load_snapshot(const config::SnapshotLoad&,
+                       std::move_only_function<void(Result<config::VmConfig>)> done) override {
         calls.push_back("load");
         if (!next) return done(std::unexpected(next.error()));
         config::VmConfig config;
@@ -48,7 +49,9 @@ private:
     }
 };
 
-std::string told(const Outcome<>& outcome) { return outcome ? "ok" : outcome.error().message; }
+std::string told(const Outcome<>& outcome) {
+    return outcome ? "ok" : outcome.error().message;
+}
 
 struct Fixture {
     Notes notes;
@@ -152,7 +155,8 @@ TEST_CASE_METHOD(Fixture, "a snapshot is loaded into a process that has configur
 
 TEST_CASE_METHOD(Fixture, "a patch reaches a drive that exists, and the configuration shows it") {
     boot();
-    CHECK(told(controller.patch_drive({.drive_id = "b", .path_on_host = "/x"})).find("Device not found") != std::string::npos);
+    CHECK(told(controller.patch_drive({.drive_id = "b", .path_on_host = "/x"})).find("Device not found") !=
+          std::string::npos);
     CHECK(told(controller.patch_drive({.drive_id = "a"})).find("expected different backend") != std::string::npos);
     CHECK(notes.calls.size() == 1);
     config::RateLimiter ops;
@@ -180,5 +184,6 @@ TEST_CASE_METHOD(Fixture, "host files are looked at when they are named") {
     drive.path_on_host = "/dev/null";
     CHECK(told(controller.put_drive(drive)).find("neither a regular file nor a block device") != std::string::npos);
     CHECK(controller.config().drives.empty());
-    CHECK(told(controller.put_vsock({.guest_cid = 3, .uds_path = "/dev/null"})).ends_with("Address already in use (os error 98)"));
+    CHECK(told(controller.put_vsock({.guest_cid = 3, .uds_path = "/dev/null"}))
+              .ends_with("Address already in use (os error 98)"));
 }

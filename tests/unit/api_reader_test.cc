@@ -10,7 +10,8 @@ using namespace wisp::api;
 namespace {
 
 /// Feeds `text` in pieces of `piece` bytes; the steps that were not kMore.
-std::vector<RequestReader::Step> feed(RequestReader& reader, std::string_view text, size_t piece, std::vector<Request>& requests) {
+std::vector<RequestReader::Step> feed(RequestReader& reader, std::string_view text, size_t piece,
+                                      std::vector<Request>& requests) {
     std::vector<RequestReader::Step> steps;
     while (!text.empty()) {
         std::string_view part = text.substr(0, piece);
@@ -66,14 +67,19 @@ TEST_CASE("a client that waits for 100 Continue is seen once, and only where a b
     CHECK(feed(reader, "PUT /mmds HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n", 1000, requests) ==
           std::vector{RequestReader::Step::kContinue});
     CHECK(feed(reader, "{}", 1000, requests) == std::vector{RequestReader::Step::kRequest});
-    CHECK(feed(reader, "GET / HTTP/1.1\r\nExpect: 100-continue\r\n\r\n", 1000, requests) == std::vector{RequestReader::Step::kRequest});
+    CHECK(feed(reader, "GET / HTTP/1.1\r\nExpect: 100-continue\r\n\r\n", 1000, requests) ==
+          std::vector{RequestReader::Step::kRequest});
 }
 
 TEST_CASE("bounds hold for path, head and body") {
-    CHECK(error_of("GET /" + std::string(kMaxPath, 'a') + " HTTP/1.1\r\n\r\n").find("Invalid request.") != std::string::npos);
-    CHECK(error_of("GET / HTTP/1.1\r\nA: " + std::string(kMaxHead, 'a') + "\r\n\r\n").find("head is larger") != std::string::npos);
-    CHECK(error_of("PUT / HTTP/1.1\r\nContent-Length: 101\r\n\r\n").find("size 101 is larger than the limit of 100") != std::string::npos);
-    CHECK(error_of("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + std::string(0x65, 'x')).find("limit of 100") != std::string::npos);
+    CHECK(error_of("GET /" + std::string(kMaxPath, 'a') + " HTTP/1.1\r\n\r\n").find("Invalid request.") !=
+          std::string::npos);
+    CHECK(error_of("GET / HTTP/1.1\r\nA: " + std::string(kMaxHead, 'a') + "\r\n\r\n").find("head is larger") !=
+          std::string::npos);
+    CHECK(error_of("PUT / HTTP/1.1\r\nContent-Length: 101\r\n\r\n").find("size 101 is larger than the limit of 100") !=
+          std::string::npos);
+    CHECK(error_of("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + std::string(0x65, 'x'))
+              .find("limit of 100") != std::string::npos);
     CHECK(error_of("PUT / HTTP/1.1\r\nContent-Length: 100\r\n\r\n" + std::string(100, 'x')) == "none");
 }
 
@@ -82,7 +88,8 @@ TEST_CASE("what is not HTTP/1 is refused in Firecracker's form") {
     CHECK(error_of("hello there\r\n\r\n").ends_with("\nAll previous unanswered requests will be dropped.\" }"));
     CHECK(error_of("GET / HTTP/3.0\r\n\r\n").find("Unsupported HTTP version.") != std::string::npos);
     CHECK(error_of("GET / HTTP/1.1\r\nA\r\n\r\n").find("Invalid header.") != std::string::npos);
-    CHECK(error_of("PUT / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n").find("error") != std::string::npos);
+    CHECK(error_of("PUT / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n").find("error") !=
+          std::string::npos);
 }
 
 TEST_CASE("answers have Firecracker's heads") {

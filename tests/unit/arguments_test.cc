@@ -9,7 +9,9 @@ using namespace wisp;
 
 namespace {
 
-Result<Arguments> parse(std::vector<const char*> words) { return parse_arguments(words); }
+Result<Arguments> parse(std::vector<const char*> words) {
+    return parse_arguments(words);
+}
 
 std::string fault(std::vector<const char*> words) {
     const auto result = parse(std::move(words));
@@ -29,8 +31,9 @@ TEST_CASE("without arguments the defaults are Firecracker's") {
 }
 
 TEST_CASE("a flag takes its value as the next word or behind an equals sign") {
-    const auto arguments = parse({"--id", "a-1", "--config-file=/m=x.toml", "--no-api", "--level", "warn", "--show-level",
-                                  "--http-api-max-payload-size=100", "--start-time-us", "5", "--", "--nonsense"});
+    const auto arguments =
+        parse({"--id", "a-1", "--config-file=/m=x.toml", "--no-api", "--level", "warn", "--show-level",
+               "--http-api-max-payload-size=100", "--start-time-us", "5", "--", "--nonsense"});
     if (!arguments) FAIL(arguments.error().message);
     CHECK(arguments->id == "a-1");
     CHECK(arguments->config_file == "/m=x.toml");

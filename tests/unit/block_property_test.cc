@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A drive on an engine that fails, shortens, delays and reorders as a seed decides, with resets, pauses and other files in
-// between. What must hold whatever happens: each request is answered once or dropped by a reset; a write that was answered
-// with OK is what is read; a flush never overtakes a write that came before it; a drain ends with nothing in flight.
+// A drive on an engine that fails, shortens, delays and reorders as a seed decides, with resets, pauses and other files
+// in between. What must hold whatever happens: each request is answered once or dropped by a reset; a write that was
+// answered with OK is what is read; a flush never overtakes a write that came before it; a drain ends with nothing in
+// flight.
 #include <linux/virtio_blk.h>
 
 #include <catch2/catch.hpp>
@@ -37,11 +38,12 @@ public:
         config.path = files_[0].path();
         config.cache_type = BlockConfig::CacheType::kWriteback;
         if (seed % 3 == 0) config.rate_limiter.ops = TokenBucketConfig{50, 0, 1};
-        auto created = Block::create(*loop_, config, [&](Loop&, BlockIoListener& listener, unsigned) -> Result<std::unique_ptr<BlockIo>> {
-            auto io = std::make_unique<FakeBlockIo>(listener, seed, faults);
-            io_ = io.get();
-            return io;
-        });
+        auto created = Block::create(
+            *loop_, config, [&](Loop&, BlockIoListener& listener, unsigned) -> Result<std::unique_ptr<BlockIo>> {
+                auto io = std::make_unique<FakeBlockIo>(listener, seed, faults);
+                io_ = io.get();
+                return io;
+            });
         REQUIRE(created.has_value());
         block_ = *std::move(created);
         io_->on_flush = [this] { check_flush(); };
@@ -88,8 +90,9 @@ private:
     void send() {
         if (sent_.size() >= 20) return;
         if (sent_.empty()) driver_.recycle();
-        static constexpr uint32_t kTypes[] = {VIRTIO_BLK_T_IN,    VIRTIO_BLK_T_IN,      VIRTIO_BLK_T_OUT,         VIRTIO_BLK_T_OUT,
-                                              VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES};
+        static constexpr uint32_t kTypes[] = {VIRTIO_BLK_T_IN,          VIRTIO_BLK_T_IN,    VIRTIO_BLK_T_OUT,
+                                              VIRTIO_BLK_T_OUT,         VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_DISCARD,
+                                              VIRTIO_BLK_T_WRITE_ZEROES};
         Sent request{kTypes[pick(7)], pick(kBlocks), static_cast<uint8_t>(1 + pick(255)), next_sequence_++, 0, 0};
         if (request.type == VIRTIO_BLK_T_FLUSH) {
             if (flush_) return;
@@ -145,16 +148,25 @@ private:
             return;
         }
         switch (request.type) {
-            case VIRTIO_BLK_T_OUT: known[request.block] = request.fill; break;
-            case VIRTIO_BLK_T_WRITE_ZEROES: known[request.block] = 0; break;
-            case VIRTIO_BLK_T_DISCARD: known[request.block] = -1; break;
+            case VIRTIO_BLK_T_OUT:
+                known[request.block] = request.fill;
+                break;
+            case VIRTIO_BLK_T_WRITE_ZEROES:
+                known[request.block] = 0;
+                break;
+            case VIRTIO_BLK_T_DISCARD:
+                known[request.block] = -1;
+                break;
             case VIRTIO_BLK_T_IN: {
                 REQUIRE(written == kBlockSize + 1);
                 const int expected = known.contains(request.block) ? known[request.block] : 0;
-                if (expected >= 0) REQUIRE(driver_.bytes(request.data, kBlockSize) == std::string(kBlockSize, static_cast<char>(expected)));
+                if (expected >= 0)
+                    REQUIRE(driver_.bytes(request.data, kBlockSize) ==
+                            std::string(kBlockSize, static_cast<char>(expected)));
                 break;
             }
-            default: break;
+            default:
+                break;
         }
     }
 
@@ -164,7 +176,8 @@ private:
         for (const auto& [head, request] : sent_) {
             if (request.sequence >= *flush_ || request.type != VIRTIO_BLK_T_OUT) continue;
             for (const BlockTransfer* transfer : io_->started())
-                if (transfer->kind == BlockTransfer::Kind::kWrite && transfer->offset / kBlockSize == request.block) FAIL("a flush overtook a write");
+                if (transfer->kind == BlockTransfer::Kind::kWrite && transfer->offset / kBlockSize == request.block)
+                    FAIL("a flush overtook a write");
         }
     }
 
@@ -193,7 +206,8 @@ private:
         drain(drained);
         // What was under way may have been done or not.
         for (const auto& [head, request] : sent_)
-            if (request.type != VIRTIO_BLK_T_IN && request.type != VIRTIO_BLK_T_FLUSH) content_[block_->config().path][request.block] = -1;
+            if (request.type != VIRTIO_BLK_T_IN && request.type != VIRTIO_BLK_T_FLUSH)
+                content_[block_->config().path][request.block] = -1;
         sent_.clear();
         busy_.clear();
         flush_.reset();

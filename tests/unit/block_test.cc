@@ -92,7 +92,10 @@ struct Drive final : Interrupt {
     }
 
     void signal_used() override { ++interrupts; }
-    void change_config(const std::function<void()>& change) override { change(); ++config_changes; }
+    void change_config(const std::function<void()>& change) override {
+        change();
+        ++config_changes;
+    }
     void signal_needs_reset(const char* reason) override { needs_reset = reason; }
 
     std::unique_ptr<Loop> loop = *Loop::create();
@@ -115,7 +118,8 @@ std::string why_not(Loop& loop, BlockConfig config) {
 
 TEST_CASE("block: what cannot be a drive is refused with a reason") {
     auto loop = *Loop::create();
-    CHECK(why_not(*loop, {.path = "/nonexistent/disk"}) == "drive d: cannot use /nonexistent/disk: No such file or directory");
+    CHECK(why_not(*loop, {.path = "/nonexistent/disk"}) ==
+          "drive d: cannot use /nonexistent/disk: No such file or directory");
     CHECK(why_not(*loop, {.path = "/tmp"}) == "drive d: /tmp is neither a regular file nor a block device");
     CHECK(why_not(*loop, {.path = "/dev/null"}).find("neither") != std::string::npos);
     const TempFile empty(uint64_t{0}), tiny(511), good(512);
@@ -270,7 +274,12 @@ TEST_CASE("block: many requests of one kick are answered, and told of once") {
         Drive drive(file, {.io_engine = engine}, 256);
         // Indirect chains, so that a full queue is more than the drive takes at once.
         for (int i = 0; i < 256; ++i)
-            drive.driver.chain().indirect().readable(header(VIRTIO_BLK_T_IN, static_cast<uint64_t>(i))).writable(512).writable(1).submit();
+            drive.driver.chain()
+                .indirect()
+                .readable(header(VIRTIO_BLK_T_IN, static_cast<uint64_t>(i)))
+                .writable(512)
+                .writable(1)
+                .submit();
         (void)drive.wait();
         for (int i = 1; i < 256; ++i) CHECK(drive.next().written == 513);
         CHECK(drive.interrupts == 1);  // the driver's used event stayed at 0
@@ -307,7 +316,8 @@ TEST_CASE("block: discard and write-zeroes give zeroes, within the disk and the 
         CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(24, 8, 0)).status == VIRTIO_BLK_S_OK);
         std::string expected(64 * 512, 'x');
         for (const auto& [sector, sectors] : {std::pair{8, 2}, {16, 2}, {24, 8}})
-            expected.replace(static_cast<size_t>(sector) * 512, static_cast<size_t>(sectors) * 512, static_cast<size_t>(sectors) * 512, '\0');
+            expected.replace(static_cast<size_t>(sector) * 512, static_cast<size_t>(sectors) * 512,
+                             static_cast<size_t>(sectors) * 512, '\0');
         CHECK(file.content() == expected);
 
         CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(63, 2, 0)).status == VIRTIO_BLK_S_IOERR);
@@ -362,7 +372,8 @@ TEST_CASE("block: another file takes the drive's place, with its size, and the d
         CHECK_FALSE(drive.block->replace_file("/nonexistent", [](Result<void>) { FAIL(); }).has_value());
         CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 8), {}, 512).status == VIRTIO_BLK_S_IOERR);
         bool done = false;
-        REQUIRE(drive.block->replace_file(second.path(), [&](Result<void> result) { done = result.has_value(); }).has_value());
+        REQUIRE(drive.block->replace_file(second.path(), [&](Result<void> result) { done = result.has_value(); })
+                    .has_value());
         CHECK(done);
         CHECK(drive.config_changes == 1);
         le64 capacity;

@@ -150,8 +150,9 @@ TEST_CASE("boot: spoiled images are loaded or refused, and nothing else happens"
     const std::string images[] = {elf.bytes(), BzImage().bytes()};
     const auto any = [&](uint64_t below) { return std::uniform_int_distribution<uint64_t>(0, below - 1)(random); };
     // Numbers at which arithmetic goes wrong.
-    constexpr uint64_t kEdges[] = {0, 1, 0xfff, 0x1000, 0xfffff, 0x100000, 0x7fffffff, 0x80000000, 0xc0000000,
-                                   UINT32_MAX, 1ull << 32, INT64_MAX, 1ull << 63, UINT64_MAX - 0xfff, UINT64_MAX};
+    constexpr uint64_t kEdges[] = {
+        0,          1,          0xfff,      0x1000,    0xfffff,    0x100000,           0x7fffffff, 0x80000000,
+        0xc0000000, UINT32_MAX, 1ull << 32, INT64_MAX, 1ull << 63, UINT64_MAX - 0xfff, UINT64_MAX};
     unsigned loaded = 0;
     for (unsigned round = 0; round < 2000; ++round) {
         std::string image = images[round % 2];

@@ -48,7 +48,9 @@ pid_t start_writer(const std::string& path) {
     return child;
 }
 
-bool has_ended(pid_t child) { return waitpid(child, nullptr, WNOHANG) == child; }
+bool has_ended(pid_t child) {
+    return waitpid(child, nullptr, WNOHANG) == child;
+}
 
 std::string kernel_bytes() {
     ElfImage image;

@@ -24,9 +24,9 @@ namespace aml = wisp::boot::aml;
 namespace {
 
 unsigned sum(std::string_view bytes) {
-    return std::accumulate(bytes.begin(), bytes.end(), 0u, [](unsigned total, char byte) {
-               return total + static_cast<unsigned char>(byte);
-           }) & 0xff;
+    return std::accumulate(bytes.begin(), bytes.end(), 0u,
+                           [](unsigned total, char byte) { return total + static_cast<unsigned char>(byte); }) &
+           0xff;
 }
 
 uint32_t dword(std::string_view bytes, size_t at) {
@@ -36,7 +36,9 @@ uint32_t dword(std::string_view bytes, size_t at) {
     return value;
 }
 
-uint8_t byte(std::string_view bytes, size_t at) { return static_cast<uint8_t>(bytes.at(at)); }
+uint8_t byte(std::string_view bytes, size_t at) {
+    return static_cast<uint8_t>(bytes.at(at));
+}
 
 /// The devices of a full machine.
 std::vector<VirtioMmioDevice> all_devices() {
@@ -163,7 +165,9 @@ TEST_CASE("boot: AML is encoded as section 20.2 says") {
     CHECK(aml::integer(0x1234) == "\x0b\x34\x12");
     CHECK(aml::integer(0x12345678) == "\x0c\x78\x56\x34\x12");
     CHECK(aml::integer(0x123456789a) == std::string("\x0e\x9a\x78\x56\x34\x12\0\0\0", 9));
-    CHECK(aml::string("ab") == std::string("\x0d" "ab\0", 4));
+    CHECK(aml::string("ab") == std::string("\x0d"
+                                           "ab\0",
+                                           4));
     CHECK(aml::eisa_id("PNP0501") == "\x0c\x41\xd0\x05\x01");
     CHECK(aml::name("X", aml::integer(1)) == "\x08X___\x01");
     CHECK(aml::scope("\\_SB", "").size() == 7);

@@ -119,10 +119,12 @@ TEST_CASE("what is wrong with a machine file is told with line and column") {
     CHECK(fault("", ".json") == "EOF while parsing a value at line 1 column 0");
     CHECK(fault("{\"drives\":[]}", ".json") == "missing field `boot-source` at line 1 column 13");
     CHECK(fault("{\"boot-source\":{\"kernel_image_path\":\"/k\"},}", ".json") == "trailing comma at line 1 column 43");
-    CHECK(fault("{\n \"boots\":{}}", ".json").starts_with("unknown field `boots`, expected one of `boot-source`, `drives`"));
+    CHECK(fault("{\n \"boots\":{}}", ".json")
+              .starts_with("unknown field `boots`, expected one of `boot-source`, `drives`"));
     CHECK(fault("[boot-source]\nkernel_image_path = 5\n", ".toml") ==
           "invalid type: integer `5`, expected a string at line 2 column 21");
-    CHECK(fault("[boot-source]\nkernel_image_path = \"/k\"\ninitrd = \"/i\"\n", ".toml").ends_with("at line 3 column 1"));
+    CHECK(
+        fault("[boot-source]\nkernel_image_path = \"/k\"\ninitrd = \"/i\"\n", ".toml").ends_with("at line 3 column 1"));
     CHECK(fault("[boot-source\n", ".toml").ends_with("at line 1 column 13"));
     CHECK(fault("[machine-config]\nvcpu_count = 1\n", ".toml").starts_with("missing field `mem_size_mib` at line 1"));
 }
@@ -130,20 +132,23 @@ TEST_CASE("what is wrong with a machine file is told with line and column") {
 TEST_CASE("devices that Wisp leaves out are refused by name, and may be null") {
     const std::string start = R"({"boot-source":{"kernel_image_path":"/k"},)";
     CHECK(fault(start + R"("balloon":null,"entropy":null,"pmem":[],"memory-hotplug":null})", ".json") == "ok");
-    CHECK(fault(start + R"("balloon":{"amount_mib":1}})", ".json").starts_with("`balloon`: Wisp leaves this device out by design"));
+    CHECK(fault(start + R"("balloon":{"amount_mib":1}})", ".json")
+              .starts_with("`balloon`: Wisp leaves this device out by design"));
     CHECK(fault(start + R"("entropy":{}})", ".json").starts_with("`entropy`: Wisp leaves"));
 }
 
 TEST_CASE("rules of and between resources hold in files") {
     const std::string start = R"({"boot-source":{"kernel_image_path":"/k"},)";
-    CHECK(fault(start + R"("machine-config":{"vcpu_count":33,"mem_size_mib":128}})", ".json").starts_with(
-        "machine-config: The number of vCPUs must be greater than 0"));
-    CHECK(fault(start + R"("machine-config":{"vcpu_count":1,"mem_size_mib":0}})", ".json").starts_with(
-        "machine-config: The memory size (MiB) is either 0"));
+    CHECK(fault(start + R"("machine-config":{"vcpu_count":33,"mem_size_mib":128}})", ".json")
+              .starts_with("machine-config: The number of vCPUs must be greater than 0"));
+    CHECK(fault(start + R"("machine-config":{"vcpu_count":1,"mem_size_mib":0}})", ".json")
+              .starts_with("machine-config: The memory size (MiB) is either 0"));
     CHECK(fault(start + R"("drives":[{"drive_id":"a-b","is_root_device":false,"path_on_host":"/d"}]})", ".json") ==
           "drive a-b: API Resource IDs can only contain alphanumeric characters and underscores.");
-    CHECK(fault(start + R"("mmds-config":{"network_interfaces":["x"]}})", ".json").starts_with("mmds-config: The list of network"));
-    CHECK(load_config_file("/nonexistent/m.toml").error().message.find("/nonexistent/m.toml: No such file") != std::string::npos);
+    CHECK(fault(start + R"("mmds-config":{"network_interfaces":["x"]}})", ".json")
+              .starts_with("mmds-config: The list of network"));
+    CHECK(load_config_file("/nonexistent/m.toml").error().message.find("/nonexistent/m.toml: No such file") !=
+          std::string::npos);
     const TemporaryFile large(std::string(2 << 20, ' '), ".json");
     CHECK_FALSE(load_config_file(large.path));
 }
@@ -178,7 +183,8 @@ TEST_CASE("rules of a configuration that is put together piece by piece") {
     CHECK(config.put_network_interface(net).error().message == "The MAC address is already in use: 06:00:00:00:00:01");
     net.guest_mac.reset();
     net.mtu = 67;
-    CHECK(config.put_network_interface(net).error().message == "Could not create the network device: MTU 67 is out of range [68, 65535]");
+    CHECK(config.put_network_interface(net).error().message ==
+          "Could not create the network device: MTU 67 is out of range [68, 65535]");
 
     MachineConfig machine;
     machine.smt = true;

@@ -33,7 +33,8 @@ TEST_CASE("a machine config is read, or refused in serde_json's words") {
         {R"({"vcpu_count":1})", "missing field `mem_size_mib` at line 1 column 16"},
         {R"({"vcpu_count":300,"mem_size_mib":128})", "invalid value: integer `300`, expected u8 at line 1 column 17"},
         {R"({"vcpu_count":-1,"mem_size_mib":128})", "invalid value: integer `-1`, expected u8 at line 1 column 16"},
-        {R"({"vcpu_count":1.5,"mem_size_mib":128})", "invalid type: floating point `1.5`, expected u8 at line 1 column 17"},
+        {R"({"vcpu_count":1.5,"mem_size_mib":128})",
+         "invalid type: floating point `1.5`, expected u8 at line 1 column 17"},
         {R"({"vcpu_count":"x","mem_size_mib":128})", "invalid type: string \"x\", expected u8 at line 1 column 17"},
         {R"({"vcpu_count":null,"mem_size_mib":128})", "invalid type: null, expected u8 at line 1 column 18"},
         {R"({"vcpu_count":{},"mem_size_mib":128})", "invalid type: map, expected u8 at line 1 column 14"},
@@ -48,11 +49,14 @@ TEST_CASE("a machine config is read, or refused in serde_json's words") {
         {R"({"vcpu_count":2,"mem_size_mib":129,"cpu_template":"foo"})",
          "unknown variant `foo`, expected one of `C3`, `T2`, `T2S`, `None`, `T2CL`, `T2A` at line 1 column 55"},
         {R"({"vcpu_count":2,"mem_size_mib":129,"foo":"None"})",
-         "unknown field `foo`, expected one of `vcpu_count`, `mem_size_mib`, `smt`, `cpu_template`, `track_dirty_pages`, "
+         "unknown field `foo`, expected one of `vcpu_count`, `mem_size_mib`, `smt`, `cpu_template`, "
+         "`track_dirty_pages`, "
          "`huge_pages` at line 1 column 40"},
         {R"({"vcpu_count":2,"mem_size_mib":129,"vcpu_count":1})", "duplicate field `vcpu_count` at line 1 column 47"},
-        {R"({"vcpu_count":2,"mem_size_mib":129,"smt":0})", "invalid type: integer `0`, expected a boolean at line 1 column 42"},
-        {R"({"vcpu_count":2,"mem_size_mib":129,"smt":null})", "invalid type: null, expected a boolean at line 1 column 45"},
+        {R"({"vcpu_count":2,"mem_size_mib":129,"smt":0})",
+         "invalid type: integer `0`, expected a boolean at line 1 column 42"},
+        {R"({"vcpu_count":2,"mem_size_mib":129,"smt":null})",
+         "invalid type: null, expected a boolean at line 1 column 45"},
         {"5", "invalid type: integer `5`, expected struct MachineConfig at line 1 column 1"},
         {"\"x\"", "invalid type: string \"x\", expected struct MachineConfig at line 1 column 3"},
         {"null", "invalid type: null, expected struct MachineConfig at line 1 column 4"},
@@ -92,7 +96,8 @@ TEST_CASE("a syntax error is told where it stands, unless an earlier fault comes
         {"{}\n{", "trailing characters at line 2 column 1"},
         {std::string(127, '[') + std::string(127, ']'), "ok"},
         {std::string(128, '['), "recursion limit exceeded at line 1 column 128"},
-        {std::string("\"\0\"", 3), "control character (\\u0000-\\u001F) found while parsing a string at line 1 column 1"},
+        {std::string("\"\0\"", 3),
+         "control character (\\u0000-\\u001F) found while parsing a string at line 1 column 1"},
         {"\"\xff\"", "invalid unicode code point at line 1 column 3"},
     };
     for (const Case& one : cases) {
@@ -106,12 +111,14 @@ TEST_CASE("a syntax error is told where it stands, unless an earlier fault comes
 }
 
 TEST_CASE("devices and limiters are refused in the same words") {
-    CHECK(message<Drive>(R"({"drive_id":"a","is_root_device":true,"path_on_host":"/d","io_engine":null,"direct":true})") == "ok");
+    CHECK(message<Drive>(
+              R"({"drive_id":"a","is_root_device":true,"path_on_host":"/d","io_engine":null,"direct":true})") == "ok");
     CHECK(message<Drive>(R"({"drive_id":"c","is_root_device":5})") ==
           "invalid type: integer `5`, expected a boolean at line 1 column 34");
     CHECK(message<Drive>(R"({"drive_id":"a","is_root_device":true,"io_engine":"x"})") ==
           "unknown variant `x`, expected `Async` or `Sync` at line 1 column 53");
-    CHECK(message<Drive>(R"({"drive_id":"a","rate_limiter":{"bandwidth":{}}})") == "missing field `size` at line 1 column 46");
+    CHECK(message<Drive>(R"({"drive_id":"a","rate_limiter":{"bandwidth":{}}})") ==
+          "missing field `size` at line 1 column 46");
     CHECK(message<Drive>(R"({"drive_id":"a","rate_limiter":{"bandwidth":5}})") ==
           "invalid type: integer `5`, expected struct TokenBucketConfig at line 1 column 45");
     CHECK(message<Drive>(R"({"drive_id":"a","rate_limiter":{"foo":5}})") ==
@@ -119,8 +126,8 @@ TEST_CASE("devices and limiters are refused in the same words") {
     CHECK(message<RateLimiter>(R"({"ops":{"size":10,"refill_time":10,"foo":[1]}})") == "ok");
     CHECK(message<NetworkInterface>(R"({"iface_id":"e","host_dev_name":"lo","guest_mac":"x"})") ==
           "The provided MAC address is invalid. at line 1 column 53");
-    CHECK(message<NetworkInterface>(R"({"iface_id":"e","host_dev_name":"lo","guest_mac":"06-00-00-00-00-0a"})").starts_with(
-        "The provided MAC address is invalid."));
+    CHECK(message<NetworkInterface>(R"({"iface_id":"e","host_dev_name":"lo","guest_mac":"06-00-00-00-00-0a"})")
+              .starts_with("The provided MAC address is invalid."));
     CHECK(message<NetworkInterface>(R"({"iface_id":"e","host_dev_name":"lo","mtu":70000})") ==
           "invalid value: integer `70000`, expected u16 at line 1 column 48");
     CHECK(message<Vsock>(R"({"guest_cid":4294967296,"uds_path":"/v"})") ==
@@ -130,7 +137,8 @@ TEST_CASE("devices and limiters are refused in the same words") {
 TEST_CASE("sinks, mmds and snapshots are refused in the same words") {
     CHECK(message<Logger>(R"({"level":"foo"})") == "Invalid LevelFilter at line 1 column 15");
     CHECK(message<Logger>(R"({"level":"WaRn"})") == "ok");
-    CHECK(message<Logger>(R"({"log_path":5})") == "invalid type: integer `5`, expected path string at line 1 column 13");
+    CHECK(message<Logger>(R"({"log_path":5})") ==
+          "invalid type: integer `5`, expected path string at line 1 column 13");
     CHECK(message<Metrics>(R"({"metrics_path":"/m","properties":{"a":5}})") ==
           "invalid type: integer `5`, expected a string at line 1 column 40");
     CHECK(message<Metrics>(R"({"metrics_path":"/m","foo":5})") == "ok");
@@ -159,15 +167,18 @@ TEST_CASE("a custom CPU template is parsed into masks") {
     CHECK(leaf.modifiers[0].second.apply(0xff) == 0b11111011);
 
     CHECK(message<CpuConfig>(R"({"cpuid_modifiers":[{"leaf":"zz"}]})") ==
-          "No supported number system prefix found in value [zz]. Make sure to prefix the number with '0x' for hexadecimal "
+          "No supported number system prefix found in value [zz]. Make sure to prefix the number with '0x' for "
+          "hexadecimal "
           "numbers or '0b' for binary numbers. at line 1 column 33");
     CHECK(message<CpuConfig>(R"({"kvm_capabilities":["x"]})") ==
-          "Failed to parse string [x] as a kvm capability - can not convert to numeric: invalid digit found in string at line 1 "
+          "Failed to parse string [x] as a kvm capability - can not convert to numeric: invalid digit found in string "
+          "at line 1 "
           "column 25");
 }
 
 TEST_CASE("a free document goes through a tree and comes out the same") {
-    const std::string text = R"({"a":[1,-2,2.5,"x\"\\\n\u0001é",true,false,null],"b":{"c":{}},"d":18446744073709551615,"e":1.0})";
+    const std::string text =
+        R"({"a":[1,-2,2.5,"x\"\\\n\u0001é",true,false,null],"b":{"c":{}},"d":18446744073709551615,"e":1.0})";
     const auto value = parse_json_strict(text);
     REQUIRE(value);
     CHECK(to_json(*value) == text);

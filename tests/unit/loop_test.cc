@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/loop.h"
 
-#include <catch2/catch.hpp>
 #include <sys/epoll.h>
+#include <catch2/catch.hpp>
 
 #include <thread>
 
@@ -90,7 +90,8 @@ TEST_CASE("loop: timers expire in order of their deadlines, and not when cancell
     for (const auto backend : kBackends) {
         auto loop = make_loop(backend);
         std::string order;
-        Timer late(*loop, [&] { order += 'c'; }), early(*loop, [&] { order += 'a'; }), off(*loop, [&] { order += 'x'; });
+        Timer late(*loop, [&] { order += 'c'; }), early(*loop, [&] { order += 'a'; }),
+            off(*loop, [&] { order += 'x'; });
         Timer again(*loop, [&] { order += 'b'; });
         late.arm(3'000'000);
         off.arm(500'000);

@@ -10,7 +10,9 @@ using namespace wisp::mmds;
 
 namespace {
 
-config::Value json(const char* text) { return *config::parse_json_strict(text); }
+config::Value json(const char* text) {
+    return *config::parse_json_strict(text);
+}
 
 }  // namespace
 

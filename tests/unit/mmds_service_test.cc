@@ -31,7 +31,9 @@ struct Fixture {
         const std::string answer = ask(line, headers);
         return answer.substr(answer.find("\r\n\r\n") + 4);
     }
-    int status(const std::string& line, const std::string& headers = "") { return atoi(ask(line, headers).c_str() + 9); }
+    int status(const std::string& line, const std::string& headers = "") {
+        return atoi(ask(line, headers).c_str() + 9);
+    }
 };
 
 }  // namespace
@@ -41,7 +43,8 @@ TEST_CASE_METHOD(Fixture, "V1 answers plain GETs, as text or as JSON") {
     CHECK(body("GET /latest/meta-data/ami") == "x");
     CHECK(body("GET http://169.254.169.254/latest/meta-data/ami") == "x");
     CHECK(body("GET /latest/meta-data", "Accept: application/json\r\n") == R"({"ami":"x","n":5,"tags":{"a":"b"}})");
-    CHECK(ask("GET /latest/meta-data", "accept: application/json\r\n").find("Content-Type: application/json") != std::string::npos);
+    CHECK(ask("GET /latest/meta-data", "accept: application/json\r\n").find("Content-Type: application/json") !=
+          std::string::npos);
     CHECK(status("GET /latest/meta-data/n") == 501);
     CHECK(body("GET /latest/meta-data/n", "Accept: application/json\r\n") == "5");
     CHECK(status("GET /nothing") == 404);
@@ -56,8 +59,8 @@ TEST_CASE_METHOD(Fixture, "V2 wants a token that it has given") {
     CHECK(body("GET /latest").starts_with("No MMDS token provided."));
     const std::string token = body("PUT /latest/api/token", "X-metadata-token-ttl-seconds: 60\r\n");
     CHECK(token.size() <= kMaxTokenLength);
-    CHECK(ask("PUT /latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n").find("X-metadata-token-ttl-seconds: 60\r\n") !=
-          std::string::npos);
+    CHECK(ask("PUT /latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n")
+              .find("X-metadata-token-ttl-seconds: 60\r\n") != std::string::npos);
     CHECK(body("GET /latest", "x-metadata-token: " + token + "\r\n") == "meta-data/");
     CHECK(body("GET /latest", "X-aws-ec2-metadata-token: " + token + "\r\n") == "meta-data/");
     CHECK(body("GET /latest", "X-metadata-token: " + token + "x\r\n") == "MMDS token not valid.");
@@ -101,5 +104,6 @@ TEST_CASE("the keyed hash is SipHash-2-4-128") {
     // First entries of the reference vectors: key 00..0f, inputs of 0 and 1 bytes (00).
     const TokenAuthority::Key key = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
     CHECK(siphash128(key, "") == std::array<uint64_t, 2>{0xe6a825ba047f81a3, 0x930255c71472f66d});
-    CHECK(siphash128(key, std::string_view("\0", 1)) == std::array<uint64_t, 2>{0x44af996bd8c187da, 0x45fc229b11597634});
+    CHECK(siphash128(key, std::string_view("\0", 1)) ==
+          std::array<uint64_t, 2>{0x44af996bd8c187da, 0x45fc229b11597634});
 }

@@ -212,8 +212,8 @@ TEST_CASE_METHOD(Guest, "what belongs to no connection is reset, and a reset is 
 }
 
 TEST_CASE_METHOD(Guest, "its address is answered for, other addresses are not") {
-    Frame arp = {255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 0, 2,
-                 0,   0,   0,   0,   0,   0,   169, 254, 169, 254};
+    Frame arp = {255, 255, 255, 255, 255, 255, 2, 0,  0, 0, 0, 1, 8, 6, 0, 1, 8, 0,   6,   4,   0,
+                 1,   2,   0,   0,   0,   0,   1, 10, 0, 0, 2, 0, 0, 0, 0, 0, 0, 169, 254, 169, 254};
     CHECK(endpoint.receive(arp, now));
     Frame reply(TcpEndpoint::kMaxFrame);
     REQUIRE(endpoint.transmit(reply, now) == 42);
@@ -229,11 +229,15 @@ TEST_CASE_METHOD(Guest, "no frame breaks it") {
     std::minstd_rand random(7);
     open();
     for (int i = 0; i < 20000; ++i) {
-        Frame frame = {6, 1, 0x23, 0x45, 0x67, 1, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 2, 169, 254, 169, 254};
+        Frame frame = {6,  1, 0x23, 0x45, 0x67, 1,  2, 0, 0, 0,  0, 1, 8, 0,   0x45, 0,   0,
+                       40, 0, 0,    0,    0,    64, 6, 0, 0, 10, 0, 0, 2, 169, 254,  169, 254};
         for (int j = random() % 60; j > 0; --j) frame.push_back(static_cast<uint8_t>(random()));
-        if (frame.size() > 38 && random() % 2) frame[36] = 0, frame[37] = 80, frame[34] = port >> 8, frame[35] = port & 255;
-        if (frame.size() > 47) frame[46] = static_cast<uint8_t>((random() % 16) << 4), frame[17] = static_cast<uint8_t>(frame.size() - 14);
-        for (int j = random() % 3; j > 0; --j) frame[12 + random() % (frame.size() - 12)] = static_cast<uint8_t>(random());
+        if (frame.size() > 38 && random() % 2)
+            frame[36] = 0, frame[37] = 80, frame[34] = port >> 8, frame[35] = port & 255;
+        if (frame.size() > 47)
+            frame[46] = static_cast<uint8_t>((random() % 16) << 4), frame[17] = static_cast<uint8_t>(frame.size() - 14);
+        for (int j = random() % 3; j > 0; --j)
+            frame[12 + random() % (frame.size() - 12)] = static_cast<uint8_t>(random());
         endpoint.receive(frame, now);
         Frame out(TcpEndpoint::kMaxFrame);
         if (random() % 3 == 0)

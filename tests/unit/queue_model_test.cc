@@ -31,17 +31,29 @@ struct Held {
 class Model {
 public:
     Model(uint32_t seed, uint64_t features)
-        : random_(seed), event_idx_(features & kFeatureEventIdx), queue_(*Queue::create(memory_, driver_.layout(), features, 256)) {}
+        : random_(seed),
+          event_idx_(features & kFeatureEventIdx),
+          queue_(*Queue::create(memory_, driver_.layout(), features, 256)) {}
 
     void run(int steps) {
         for (int i = 0; i < steps; ++i) {
             switch (pick(6)) {
                 case 0:
-                case 1: driver_submits(); break;
-                case 2: device_pops(); break;
-                case 3: device_pushes(); break;
-                case 4: device_publishes(); break;
-                case 5: driver_reaps(); break;
+                case 1:
+                    driver_submits();
+                    break;
+                case 2:
+                    device_pops();
+                    break;
+                case 3:
+                    device_pushes();
+                    break;
+                case 4:
+                    device_publishes();
+                    break;
+                case 5:
+                    driver_reaps();
+                    break;
             }
         }
         finish();
@@ -105,7 +117,8 @@ private:
         const auto count = static_cast<uint16_t>(driver_.used_index() - before);
         REQUIRE(count == pushed_.size() - published_);
         published_ = pushed_.size();
-        // The driver sleeps if it has asked for an interrupt at exactly what it has seen: the first new one must wake it.
+        // The driver sleeps if it has asked for an interrupt at exactly what it has seen: the first new one must wake
+        // it.
         if (driver_sleeps_ && count > 0) REQUIRE(wanted);
         if (wanted) driver_sleeps_ = false;
     }

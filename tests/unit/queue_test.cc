@@ -64,7 +64,8 @@ TEST_CASE("queue: its layout is checked before it is used") {
     CHECK(with([](QueueState& s) { s.available.value += 1; }).find("aligned to 2") != std::string::npos);
     CHECK(with([](QueueState& s) { s.used.value += 2; }).find("aligned to 4") != std::string::npos);
     CHECK(with([](QueueState& s) { s.descriptors = {1ull << 40}; }).find("not in guest memory") != std::string::npos);
-    CHECK(with([](QueueState& s) { s.descriptors = {UINT64_MAX & ~15ull}; }).find("not in guest memory") != std::string::npos);
+    CHECK(with([](QueueState& s) { s.descriptors = {UINT64_MAX & ~15ull}; }).find("not in guest memory") !=
+          std::string::npos);
     // The last entries would lie in the hole behind the first region.
     CHECK(with([](QueueState& s) { s.used = {(16 << 20) - 64}; }).find("not in guest memory") != std::string::npos);
     CHECK(with([](QueueState& s) { s.available = {s.descriptors.value + 16}; }).find("overlaps") != std::string::npos);
@@ -149,12 +150,19 @@ TEST_CASE("queue: a bad chain is at fault, and the next one is served") {
     } const cases[] = {
         {"buffer outside of guest memory", [](FakeDriver& d) { d.chain().descriptor(15 << 20, 2 << 20, 0).submit(); }},
         {"buffer outside of guest memory", [](FakeDriver& d) { d.chain().descriptor(UINT64_MAX - 1, 16, 0).submit(); }},
-        {"readable descriptor after a writable one", [](FakeDriver& d) { d.chain().writable(1).readable("x").submit(); }},
+        {"readable descriptor after a writable one",
+         [](FakeDriver& d) { d.chain().writable(1).readable("x").submit(); }},
         {"unknown descriptor flag", [](FakeDriver& d) { d.chain().descriptor(0x1000, 1, 0x8000).submit(); }},
         {"next descriptor lies beyond the table",
-         [](FakeDriver& d) { d.write_descriptor(0, 0x1000, 1, VRING_DESC_F_NEXT, 8); d.make_available(0); }},
+         [](FakeDriver& d) {
+             d.write_descriptor(0, 0x1000, 1, VRING_DESC_F_NEXT, 8);
+             d.make_available(0);
+         }},
         {"chain longer than its queue",
-         [](FakeDriver& d) { d.write_descriptor(0, 0x1000, 1, VRING_DESC_F_NEXT, 0); d.make_available(0); }},
+         [](FakeDriver& d) {
+             d.write_descriptor(0, 0x1000, 1, VRING_DESC_F_NEXT, 0);
+             d.make_available(0);
+         }},
         {"indirect table whose length is no multiple of 16",
          [](FakeDriver& d) { d.chain().descriptor(0x1000, 17, VRING_DESC_F_INDIRECT).submit(); }},
         {"indirect table whose length is no multiple of 16",
@@ -166,9 +174,11 @@ TEST_CASE("queue: a bad chain is at fault, and the next one is served") {
         {"indirect descriptor within an indirect table",
          [](FakeDriver& d) { d.chain().indirect().descriptor(0x1000, 16, VRING_DESC_F_INDIRECT).submit(); }},
         {"next descriptor lies beyond the table",
-         [](FakeDriver& d) { d.chain().indirect().descriptor(0x1000, 1, VRING_DESC_F_NEXT).submit();
-                             const uint64_t table = d.memory.load<uint64_t>(d.layout().descriptors).value();
-                             CHECK(d.memory.store({table + 14}, uint16_t{1})); }},
+         [](FakeDriver& d) {
+             d.chain().indirect().descriptor(0x1000, 1, VRING_DESC_F_NEXT).submit();
+             const uint64_t table = d.memory.load<uint64_t>(d.layout().descriptors).value();
+             CHECK(d.memory.store({table + 14}, uint16_t{1}));
+         }},
     };
     for (const auto& bad : cases) {
         INFO(bad.fault);
@@ -275,7 +285,7 @@ TEST_CASE("queue: with EVENT_IDX, an interrupt is wanted when the used index pas
     CHECK(serve(3));        // 4 -> 7 passes 4, in one batch
     f.driver.set_available_flags(VRING_AVAIL_F_NO_INTERRUPT);
     f.driver.set_used_event(7);
-    CHECK(serve(1));        // section 2.7.7: the flag means nothing now
+    CHECK(serve(1));  // section 2.7.7: the flag means nothing now
 }
 
 TEST_CASE("queue: asking for kicks again tells of chains that arrived meanwhile") {
@@ -315,7 +325,8 @@ TEST_CASE("cursor: a structure is read however it is split") {
     for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i);
     for (size_t first = 0; first <= bytes.size(); ++first) {
         for (size_t second = first; second <= bytes.size(); ++second) {
-            GuestSlice slices[] = {{bytes.data(), first}, {bytes.data() + first, second - first}, {bytes.data() + second, 16 - second}};
+            GuestSlice slices[] = {
+                {bytes.data(), first}, {bytes.data() + first, second - first}, {bytes.data() + second, 16 - second}};
             Reader reader(slices);
             const auto a = reader.read<uint64_t>();
             REQUIRE(a);

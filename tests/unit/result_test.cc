@@ -10,9 +10,15 @@ using namespace wisp;
 
 namespace {
 
-Result<std::vector<int>> value_of(Result<std::vector<int>>& variable) { return TRY(variable); }
-Result<std::unique_ptr<int>> move_only() { return TRY(Result<std::unique_ptr<int>>(std::make_unique<int>(5))); }
-Result<int> nested(Result<int> inner) { return TRY(Result<int>(TRY(inner) + 1)); }
+Result<std::vector<int>> value_of(Result<std::vector<int>>& variable) {
+    return TRY(variable);
+}
+Result<std::unique_ptr<int>> move_only() {
+    return TRY(Result<std::unique_ptr<int>>(std::make_unique<int>(5)));
+}
+Result<int> nested(Result<int> inner) {
+    return TRY(Result<int>(TRY(inner) + 1));
+}
 Result<void> with_context(const Result<int>& inner) {
     TRY_CONTEXT("drive rootfs", inner);
     return {};

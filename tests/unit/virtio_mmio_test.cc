@@ -30,7 +30,8 @@ struct FakeDevice final : Device {
     uint64_t features() const override { return 0x21; }
     std::span<const uint16_t> queue_max_sizes() const override { return kSizes; }
     void read_config(uint32_t offset, std::span<std::byte> data) override {
-        for (size_t i = 0; i < data.size(); ++i) data[i] = offset + i < 8 ? std::byte(offset + i + config_base) : std::byte{0};
+        for (size_t i = 0; i < data.size(); ++i)
+            data[i] = offset + i < 8 ? std::byte(offset + i + config_base) : std::byte{0};
     }
     Result<void> activate(Activation given) override {
         activation.emplace(given);
@@ -70,7 +71,9 @@ struct Fixture {
         transport->handle_read(offset, std::as_writable_bytes(std::span(&value, 1)));
         return value;
     }
-    void write(uint64_t offset, uint32_t value) { transport->handle_write(offset, std::as_bytes(std::span(&value, 1))); }
+    void write(uint64_t offset, uint32_t value) {
+        transport->handle_write(offset, std::as_bytes(std::span(&value, 1)));
+    }
     void write_address(uint64_t low, GuestAddress address) {
         write(low, static_cast<uint32_t>(address.value));
         write(low + 4, static_cast<uint32_t>(address.value >> 32));
@@ -180,7 +183,8 @@ TEST_CASE("mmio: the status goes its way and no other") {
 }
 
 TEST_CASE("mmio: FEATURES_OK stays away without VERSION_1 or with a feature that was not offered") {
-    for (const uint64_t features : {uint64_t{0}, uint64_t{0x20}, kFeatureVersion1 | 2, kFeatureVersion1 | uint64_t{1} << 63}) {
+    for (const uint64_t features :
+         {uint64_t{0}, uint64_t{0x20}, kFeatureVersion1 | 2, kFeatureVersion1 | uint64_t{1} << 63}) {
         Fixture f;
         f.negotiate(features);
         CHECK(f.read(VIRTIO_MMIO_STATUS) == kDriver);

@@ -196,12 +196,11 @@ std::vector<std::byte> make_dsdt(const AcpiPlatform& platform) {
     aml::Code devices;
     if (platform.serial == Presence::kPresent) devices += serial_node();
     if (platform.keyboard == Presence::kPresent) devices += keyboard_node();
-    for (unsigned i = 0; i < platform.virtio_devices.size(); ++i)
-        devices += virtio_node(i, platform.virtio_devices[i]);
+    for (unsigned i = 0; i < platform.virtio_devices.size(); ++i) devices += virtio_node(i, platform.virtio_devices[i]);
 
     // Soft-off is the one sleep state (section 7.4.2): without it a guest's power-off only halts.
-    const aml::Code s5 = aml::name("\\_S5_", aml::package({aml::integer(kSleepTypeOff), aml::integer(0),
-                                                           aml::integer(0), aml::integer(0)}));
+    const aml::Code s5 = aml::name(
+        "\\_S5_", aml::package({aml::integer(kSleepTypeOff), aml::integer(0), aml::integer(0), aml::integer(0)}));
     std::vector<std::byte> table;
     append(table, header_of("DSDT", 2));
     for (const char byte : s5 + aml::scope("\\_SB_", devices)) table.push_back(static_cast<std::byte>(byte));
@@ -275,7 +274,7 @@ Result<void> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& pl
         return at;
     };
     const GuestAddress dsdt = TRY(put(make_dsdt(platform)));
-    const GuestAddress tables[] = {TRY(put(make_fadt(platform, dsdt))), TRY(put(make_madt(platform.vcpu_count)))};
+    const GuestAddress tables[] = { TRY(put(make_fadt(platform, dsdt))), TRY(put(make_madt(platform.vcpu_count))) };
     const GuestAddress xsdt = TRY(put(make_xsdt(tables)));
     return place_bytes(memory, kRsdp, make_rsdp(xsdt), "ACPI root pointer");
 }

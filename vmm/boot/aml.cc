@@ -60,7 +60,9 @@ Code integer(uint64_t value) {  // section 20.2.3
     return "\x0e" + little_endian(value, 8);
 }
 
-Code string(std::string_view text) { return "\x0d" + Code(text) + '\0'; }
+Code string(std::string_view text) {
+    return "\x0d" + Code(text) + '\0';
+}
 
 Code eisa_id(std::string_view id) {  // section 19.3.4: 5 bits a letter, 4 a digit, big-endian
     CHECK(id.size() == 7);
@@ -74,11 +76,17 @@ Code package(std::initializer_list<Code> elements) {
     return with_length("\x12", little_endian(elements.size(), 1) + join(elements));
 }
 
-Code name(std::string_view path, const Code& value) { return "\x08" + name_string(path) + value; }
+Code name(std::string_view path, const Code& value) {
+    return "\x08" + name_string(path) + value;
+}
 
-Code scope(std::string_view path, const Code& body) { return with_length("\x10", name_string(path) + body); }
+Code scope(std::string_view path, const Code& body) {
+    return with_length("\x10", name_string(path) + body);
+}
 
-Code device(std::string_view path, const Code& body) { return with_length("\x5b\x82", name_string(path) + body); }
+Code device(std::string_view path, const Code& body) {
+    return with_length("\x5b\x82", name_string(path) + body);
+}
 
 Code io_ports(uint16_t first, uint8_t count) {  // section 6.4.2.5, 16-bit decode, at this address only
     return "\x47\x01" + little_endian(first, 2) + little_endian(first, 2) + '\x01' + static_cast<char>(count);

@@ -19,8 +19,8 @@ Code join(std::initializer_list<Code> terms);
 
 // Data
 Code integer(uint64_t value);
-Code string(std::string_view text);       ///< printable ASCII
-Code eisa_id(std::string_view id);        ///< three capitals and four hex digits, e.g. "PNP0501"
+Code string(std::string_view text);  ///< printable ASCII
+Code eisa_id(std::string_view id);   ///< three capitals and four hex digits, e.g. "PNP0501"
 Code package(std::initializer_list<Code> elements);
 
 // Named objects. A name has one to four characters; a leading `\` or `_` counts as usual.

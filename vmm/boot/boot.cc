@@ -59,8 +59,8 @@ Result<EntryPoint> set_up_boot(const GuestMemory& memory, const BootRequest& req
     if (entry.kernel.protocol == BootProtocol::kPvh)
         TRY(write_pvh_start_info(memory, initrd));
     else
-        TRY(write_zero_page(memory, make_zero_page(memory, entry.kernel, initrd,
-                                                   static_cast<uint32_t>(entry.command_line.size()))));
+        TRY(write_zero_page(
+            memory, make_zero_page(memory, entry.kernel, initrd, static_cast<uint32_t>(entry.command_line.size()))));
 
     // 6. The tables that the boot vCPU's registers point to (see entry_state.h).
     TRY(write_entry_tables(memory, entry.kernel.protocol));

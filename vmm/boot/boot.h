@@ -28,9 +28,9 @@ struct BootRequest {
     BootFile kernel;
     KernelMapping mapping = KernelMapping::kMap;
     std::optional<BootFile> initrd;
-    CommandLine command_line;           ///< from boot_args; set_up_boot adds the rest, as Firecracker does
-    std::optional<RootDrive> root;      ///< the drive to mount as root, if one is
-    unsigned vcpu_count = 1;            ///< 1 to limits::kMaxVcpus
+    CommandLine command_line;       ///< from boot_args; set_up_boot adds the rest, as Firecracker does
+    std::optional<RootDrive> root;  ///< the drive to mount as root, if one is
+    unsigned vcpu_count = 1;        ///< 1 to limits::kMaxVcpus
     Presence serial = Presence::kPresent;
     Presence keyboard = Presence::kAbsent;
     std::span<const VirtioMmioDevice> virtio_devices;  ///< in the order in which the guest shall name them

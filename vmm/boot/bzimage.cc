@@ -21,7 +21,9 @@ constexpr uint16_t kOldestVersion = 0x020c;  // 2.12: the first with xloadflags
 constexpr uint64_t kSector = 512;
 constexpr uint64_t kEntry64 = 0x200;  // "64-bit Boot Protocol": the entry point's offset from the start of the kernel
 
-unsigned long ul(uint64_t value) { return static_cast<unsigned long>(value); }
+unsigned long ul(uint64_t value) {
+    return static_cast<unsigned long>(value);
+}
 
 Result<setup_header> read_setup_header(const ImageFile& file) {
     const auto head = file.head();
@@ -100,7 +102,7 @@ Result<LoadedKernel> load_bzimage(ImageFile& file) {
     kernel.end = {room.start.value + room.size};
     kernel.entry = {room.start.value + kEntry64};
     kernel.header.code32_start = static_cast<uint32_t>(room.start.value);
-    TRY(file.move_to_guest(payload.offset, payload.size, room.start));
+    TRY(file.move_to_guest(payload.offset, payload.size, room.start, ImageFile::Use::kRead));
     kernel.mapped = file.take_mapped();
     return kernel;
 }

@@ -16,13 +16,16 @@ namespace {
 
 constexpr uint32_t kXenPhys32Entry = 18;  // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
 
-unsigned long ul(uint64_t value) { return static_cast<unsigned long>(value); }
+unsigned long ul(uint64_t value) {
+    return static_cast<unsigned long>(value);
+}
 
 /// A PT_LOAD segment whose numbers have been checked.
 struct Segment {
     unsigned index;  // in the program headers, for messages
     uint64_t offset, file_size;
     uint64_t start, end;  // guest physical, with its bss
+    ImageFile::Use use;
 };
 
 Result<Elf64_Ehdr> read_header(const ImageFile& file) {
@@ -73,7 +76,9 @@ Result<Segment> check_segment(const ImageFile& file, unsigned index, const Elf64
     if (!file.memory().host_range({header.p_paddr}, header.p_memsz))
         return file.refuse("segment %u takes %#lx to %#lx, which is not all RAM in a machine of %lu MiB", index,
                            ul(header.p_paddr), ul(end->value), ul(file.memory().total_size() >> 20));
-    return Segment{index, header.p_offset, header.p_filesz, header.p_paddr, end->value};
+    // The kernel writes to a writable segment as it boots: to map its pages would mean two faults for each, and a copy.
+    const auto use = header.p_flags & PF_W ? ImageFile::Use::kWritten : ImageFile::Use::kRead;
+    return Segment{index, header.p_offset, header.p_filesz, header.p_paddr, end->value, use};
 }
 
 Result<std::vector<Segment>> check_segments(const ImageFile& file, std::span<const Elf64_Phdr> headers) {
@@ -179,7 +184,7 @@ Result<LoadedKernel> load_elf(ImageFile& file) {
         return file.refuse("its PVH entry point %#lx is out of reach of 32-bit code", ul(kernel.entry.value));
 
     for (const Segment& segment : segments)
-        TRY(file.move_to_guest(segment.offset, segment.file_size, {segment.start}));
+        TRY(file.move_to_guest(segment.offset, segment.file_size, {segment.start}, segment.use));
     kernel.mapped = file.take_mapped();
     return kernel;
 }

@@ -35,12 +35,12 @@ Result<void> ImageFile::read(uint64_t offset, std::span<std::byte> to, const cha
     return {};
 }
 
-Result<void> ImageFile::move_to_guest(uint64_t offset, uint64_t size, GuestAddress address) {
+Result<void> ImageFile::move_to_guest(uint64_t offset, uint64_t size, GuestAddress address, Use use) {
     CHECK(contains(offset, size));
     const uint64_t first = align_up(address.value, limits::kPageSize);
     const uint64_t last = align_down(address.value + size, limits::kPageSize);
     const bool aligned = (address.value - offset) % limits::kPageSize == 0;
-    if (mapping_ != KernelMapping::kMap || !aligned || first >= last ||
+    if (mapping_ != KernelMapping::kMap || use == Use::kWritten || !aligned || first >= last ||
         !map_to_guest(offset + (first - address.value), last - first, {first}))
         return copy_to_guest(offset, size, address);
 

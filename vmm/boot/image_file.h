@@ -34,8 +34,10 @@ public:
     /// Copies a range of the file that lies in it. `what` is for the error.
     Result<void> read(uint64_t offset, std::span<std::byte> to, const char* what) const;
 
+    /// What the guest does with a part of the image. What it writes to is copied even where the rest is mapped.
+    enum class Use { kRead, kWritten };
     /// Brings [offset, offset + size) of the file, which lies in it, to `address`, where there is RAM for it.
-    Result<void> move_to_guest(uint64_t offset, uint64_t size, GuestAddress address);
+    Result<void> move_to_guest(uint64_t offset, uint64_t size, GuestAddress address, Use use);
 
     /// What move_to_guest() has mapped so far.
     std::vector<MappedRange> take_mapped() { return std::move(mapped_); }

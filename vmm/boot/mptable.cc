@@ -107,8 +107,8 @@ unsigned append_entries(std::vector<std::byte>& table, unsigned vcpu_count) {
     append(table, IoApic{.id = io_apic});
     for (uint8_t gsi = 0; gsi <= kLastGsi; ++gsi)
         append(table, InterruptSource{.flags = {}, .bus_irq = gsi, .apic = io_apic, .pin = gsi});
-    append(table, InterruptSource{
-                      .type = kLocalSource, .interrupt_type = kExtInt, .flags = {}, .apic = kBootApic, .pin = 0});
+    append(table,
+           InterruptSource{.type = kLocalSource, .interrupt_type = kExtInt, .flags = {}, .apic = kBootApic, .pin = 0});
     append(table,
            InterruptSource{.type = kLocalSource, .interrupt_type = kNmi, .flags = {}, .apic = kAllApics, .pin = 1});
     return vcpu_count + 2 + (kLastGsi + 1) + 2;

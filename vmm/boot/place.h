@@ -25,8 +25,12 @@ Result<void> place(const GuestMemory& memory, GuestAddress address, const T& val
 /// The byte that makes the sum of `bytes` and itself 0 modulo 256, as firmware tables want it.
 uint8_t checksum_of(std::span<const std::byte> bytes);
 
-constexpr uint64_t align_down(uint64_t value, uint64_t alignment) { return value & ~(alignment - 1); }
+constexpr uint64_t align_down(uint64_t value, uint64_t alignment) {
+    return value & ~(alignment - 1);
+}
 /// `value` must be at most 2^64 - alignment.
-constexpr uint64_t align_up(uint64_t value, uint64_t alignment) { return align_down(value + alignment - 1, alignment); }
+constexpr uint64_t align_up(uint64_t value, uint64_t alignment) {
+    return align_down(value + alignment - 1, alignment);
+}
 
 }  // namespace wisp::boot

@@ -33,12 +33,24 @@ std::string quoted(const std::string& text) {
     std::string out = "\"";
     for (const char c : text) {
         switch (c) {
-            case '"': out += "\\\""; break;
-            case '\\': out += "\\\\"; break;
-            case '\n': out += "\\n"; break;
-            case '\r': out += "\\r"; break;
-            case '\t': out += "\\t"; break;
-            case '\0': out += "\\0"; break;
+            case '"':
+                out += "\\\"";
+                break;
+            case '\\':
+                out += "\\\\";
+                break;
+            case '\n':
+                out += "\\n";
+                break;
+            case '\r':
+                out += "\\r";
+                break;
+            case '\t':
+                out += "\\t";
+                break;
+            case '\0':
+                out += "\\0";
+                break;
             default:
                 if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
                     out += format("\\u{%x}", static_cast<unsigned>(c));
@@ -52,15 +64,24 @@ std::string quoted(const std::string& text) {
 /// What a value is, for "invalid type: …".
 std::string describe(const Value& value) {
     switch (value.kind) {
-        case Kind::kNull: return "null";
-        case Kind::kBool: return value.boolean ? "boolean `true`" : "boolean `false`";
-        case Kind::kUnsigned: return format("integer `%llu`", static_cast<unsigned long long>(value.number));
-        case Kind::kSigned: return format("integer `%lld`", static_cast<long long>(value.as_signed()));
-        case Kind::kFloat: return "floating point `" + real_text(value.real) + "`";
-        case Kind::kString: return "string " + quoted(value.text);
-        case Kind::kArray: return "sequence";
-        case Kind::kObject: return "map";
-        case Kind::kFault: break;
+        case Kind::kNull:
+            return "null";
+        case Kind::kBool:
+            return value.boolean ? "boolean `true`" : "boolean `false`";
+        case Kind::kUnsigned:
+            return format("integer `%llu`", static_cast<unsigned long long>(value.number));
+        case Kind::kSigned:
+            return format("integer `%lld`", static_cast<long long>(value.as_signed()));
+        case Kind::kFloat:
+            return "floating point `" + real_text(value.real) + "`";
+        case Kind::kString:
+            return "string " + quoted(value.text);
+        case Kind::kArray:
+            return "sequence";
+        case Kind::kObject:
+            return "map";
+        case Kind::kFault:
+            break;
     }
     return "nothing";
 }
@@ -80,8 +101,9 @@ std::unexpected<Error> fault_at(Position position, const std::string& message) {
 
 std::unexpected<Error> unknown_field(const Member& member, const Schema& schema) {
     const auto name = [](const void* fields, size_t i) { return static_cast<const Field*>(fields)[i].name; };
-    const std::string expected = schema.fields.empty() ? "there are no fields"
-                                                       : "expected " + list_names(schema.fields.size(), name, schema.fields.data());
+    const std::string expected = schema.fields.empty()
+                                     ? "there are no fields"
+                                     : "expected " + list_names(schema.fields.size(), name, schema.fields.data());
     return fault_at(member.after, "unknown field `" + member.name + "`, " + expected);
 }
 
@@ -147,10 +169,18 @@ Result<void> read(const Value& value, bool& out) {
     return {};
 }
 
-Result<void> read(const Value& value, uint8_t& out) { return read_unsigned(value, out, "u8"); }
-Result<void> read(const Value& value, uint16_t& out) { return read_unsigned(value, out, "u16"); }
-Result<void> read(const Value& value, uint32_t& out) { return read_unsigned(value, out, "u32"); }
-Result<void> read(const Value& value, uint64_t& out) { return read_unsigned(value, out, "u64"); }
+Result<void> read(const Value& value, uint8_t& out) {
+    return read_unsigned(value, out, "u8");
+}
+Result<void> read(const Value& value, uint16_t& out) {
+    return read_unsigned(value, out, "u16");
+}
+Result<void> read(const Value& value, uint32_t& out) {
+    return read_unsigned(value, out, "u32");
+}
+Result<void> read(const Value& value, uint64_t& out) {
+    return read_unsigned(value, out, "u64");
+}
 
 Result<std::string> read_text(const Value& value, const char* expected) {
     if (!value.is(Kind::kString)) return wrong_type(value, expected);
@@ -172,7 +202,8 @@ Result<size_t> read_variant(const Value& value, std::span<const char* const> nam
     for (size_t i = 0; i < names.size(); ++i)
         if (value.text == names[i]) return i;
     const auto name = [](const void* list, size_t i) { return static_cast<const char* const*>(list)[i]; };
-    return fault_in(value, "unknown variant `" + value.text + "`, expected " + list_names(names.size(), name, names.data()));
+    return fault_in(value,
+                    "unknown variant `" + value.text + "`, expected " + list_names(names.size(), name, names.data()));
 }
 
 }  // namespace wisp::config

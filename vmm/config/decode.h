@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Decoder: a Value tree to plain structs, by one table for each struct. Its messages are serde_json's, position
-// included, because they reach Firecracker's clients as fault messages; of a TOML file they name TOML's line and column.
+// included, because they reach Firecracker's clients as fault messages; of a TOML file they name TOML's line and
+// column.
 //
 // Members are taken in the order of the text, so that the fault that comes first in the text is the one that is told.
 #pragma once
@@ -104,7 +105,10 @@ constexpr Field with(const char* name, bool required) {
     constexpr auto call = [](const Value& value, void* object) -> Result<void> {
         using Owner = decltype(detail::owner_of(Member));
         auto& field = static_cast<Owner*>(object)->*Member;
-        if constexpr (requires { field.emplace(); field.has_value(); }) {
+        if constexpr (requires {
+                          field.emplace();
+                          field.has_value();
+                      }) {
             if (!value.is(Value::Kind::kNull)) return Read(value, field.emplace());
             field.reset();
             return {};

@@ -14,8 +14,10 @@ Result<void> read_hex_or_binary(const Value& value, uint32_t& out) {
     const std::string text = TRY(read_text(value, "a string"));
     const bool hex = text.starts_with("0x");
     if (!hex && !text.starts_with("0b"))
-        return fault_after(value, "No supported number system prefix found in value [" + text +
-                                      "]. Make sure to prefix the number with '0x' for hexadecimal numbers or '0b' for binary numbers.");
+        return fault_after(
+            value,
+            "No supported number system prefix found in value [" + text +
+                "]. Make sure to prefix the number with '0x' for hexadecimal numbers or '0b' for binary numbers.");
     const char* const first = text.data() + 2;
     const char* const last = text.data() + text.size();
     const auto [stopped, error] = std::from_chars(first, last, out, hex ? 16 : 2);
@@ -27,7 +29,8 @@ Result<void> read_hex_or_binary(const Value& value, uint32_t& out) {
     else if (error != std::errc())
         reason = "PosOverflow";
     if (!reason) return {};
-    return fault_after(value, "Failed to parse string [" + text + "] as a number for CPU template - ParseIntError { kind: " + reason + " }");
+    return fault_after(value, "Failed to parse string [" + text +
+                                  "] as a number for CPU template - ParseIntError { kind: " + reason + " }");
 }
 
 /// The last character is bit 0; `_` only groups. Bits that are not mentioned stay as they are.
@@ -129,7 +132,8 @@ Result<void> read(const Value& value, KvmCapability& out) {
     else if (error != std::errc())
         reason = "number too large to fit in target type";
     if (!reason) return {};
-    return fault_after(value, "Failed to parse string [" + text + "] as a kvm capability - can not convert to numeric: " + reason);
+    return fault_after(
+        value, "Failed to parse string [" + text + "] as a kvm capability - can not convert to numeric: " + reason);
 }
 
 Result<void> read(const Value& value, CpuConfig& out) {

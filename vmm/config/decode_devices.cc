@@ -97,7 +97,9 @@ Result<void> read(const Value& value, RateLimiter& out) {
     return read_object(value, {"RateLimiterConfig", kRateLimiterFields}, &out);
 }
 
-Result<void> read(const Value& value, Drive& out) { return read_object(value, {"BlockDeviceConfig", kDriveFields}, &out); }
+Result<void> read(const Value& value, Drive& out) {
+    return read_object(value, {"BlockDeviceConfig", kDriveFields}, &out);
+}
 
 Result<void> read(const Value& value, DrivePatch& out) {
     return read_object(value, {"BlockDeviceUpdateConfig", kDrivePatchFields}, &out);
@@ -124,7 +126,9 @@ Result<void> read(const Value& value, NetworkInterfacePatch& out) {
     return read_object(value, {"NetworkInterfaceUpdateConfig", kNetworkInterfacePatchFields}, &out);
 }
 
-Result<void> read(const Value& value, Vsock& out) { return read_object(value, {"VsockDeviceConfig", kVsockFields}, &out); }
+Result<void> read(const Value& value, Vsock& out) {
+    return read_object(value, {"VsockDeviceConfig", kVsockFields}, &out);
+}
 
 std::string to_string(const MacAddress& mac) {
     return format("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);

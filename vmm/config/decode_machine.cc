@@ -54,8 +54,9 @@ Result<void> read(const Value& value, HugePages& out) {
 
 Result<void> read(const Value& value, CpuTemplateName& out) {
     static constexpr const char* kNames[] = {"C3", "T2", "T2S", "None", "T2CL", "T2A"};
-    static constexpr CpuTemplateName kTemplates[] = {CpuTemplateName::kC3,   CpuTemplateName::kT2,   CpuTemplateName::kT2S,
-                                                     CpuTemplateName::kNone, CpuTemplateName::kT2CL, CpuTemplateName::kT2A};
+    static constexpr CpuTemplateName kTemplates[] = {CpuTemplateName::kC3,   CpuTemplateName::kT2,
+                                                     CpuTemplateName::kT2S,  CpuTemplateName::kNone,
+                                                     CpuTemplateName::kT2CL, CpuTemplateName::kT2A};
     out = kTemplates[TRY(read_variant(value, kNames))];
     return {};
 }

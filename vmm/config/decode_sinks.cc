@@ -3,8 +3,8 @@
 // Where the monitor's own words go, and what it tells the guest: logger, metrics, serial, mmds-config.
 #include <arpa/inet.h>
 
-#include <cstring>
 #include <strings.h>
+#include <cstring>
 
 #include "vmm/config/decode_resources.h"
 
@@ -81,15 +81,21 @@ Result<void> read_path(const Value& value, std::string& out) {
     return {};
 }
 
-Result<void> read(const Value& value, Logger& out) { return read_object(value, {"LoggerConfig", kLoggerFields}, &out); }
+Result<void> read(const Value& value, Logger& out) {
+    return read_object(value, {"LoggerConfig", kLoggerFields}, &out);
+}
 
 Result<void> read(const Value& value, Metrics& out) {
     return read_object(value, {"MetricsConfig", kMetricsFields, Schema::Unknown::kIgnore}, &out);
 }
 
-Result<void> read(const Value& value, Serial& out) { return read_object(value, {"SerialConfig", kSerialFields}, &out); }
+Result<void> read(const Value& value, Serial& out) {
+    return read_object(value, {"SerialConfig", kSerialFields}, &out);
+}
 
-Result<void> read(const Value& value, MmdsConfig& out) { return read_object(value, {"MmdsConfig", kMmdsFields}, &out); }
+Result<void> read(const Value& value, MmdsConfig& out) {
+    return read_object(value, {"MmdsConfig", kMmdsFields}, &out);
+}
 
 std::optional<LogLevel> parse_log_level(std::string_view name) {
     static constexpr struct {
@@ -99,7 +105,8 @@ std::optional<LogLevel> parse_log_level(std::string_view name) {
                    {"warning", LogLevel::kWarning}, {"info", LogLevel::kInfo},   {"debug", LogLevel::kDebug},
                    {"trace", LogLevel::kTrace}};
     for (const auto& entry : kLevels)
-        if (name.size() == strlen(entry.name) && strncasecmp(name.data(), entry.name, name.size()) == 0) return entry.level;
+        if (name.size() == strlen(entry.name) && strncasecmp(name.data(), entry.name, name.size()) == 0)
+            return entry.level;
     return std::nullopt;
 }
 

@@ -50,7 +50,8 @@ constexpr Field kLoadFields[] = {
     with<&SnapshotLoad::huge_pages, read_enum<SnapshotHugePages, kHugePages>>("huge_pages", false),
 };
 
-constexpr Field kActionFields[] = {with<&Action::action_type, read_enum<ActionType, kActionTypes>>("action_type", true)};
+constexpr Field kActionFields[] = {
+    with<&Action::action_type, read_enum<ActionType, kActionTypes>>("action_type", true)};
 constexpr Field kVmFields[] = {with<&VmUpdate::state, read_enum<WantedState, kWantedStates>>("state", true)};
 
 }  // namespace
@@ -59,7 +60,9 @@ Result<void> read(const Value& value, SnapshotCreate& out) {
     return read_object(value, {"CreateSnapshotParams", kCreateFields}, &out);
 }
 
-Result<void> read(const Value& value, MemoryBackend& out) { return read_object(value, {"MemBackendConfig", kBackendFields}, &out); }
+Result<void> read(const Value& value, MemoryBackend& out) {
+    return read_object(value, {"MemBackendConfig", kBackendFields}, &out);
+}
 
 Result<void> read(const Value& value, NetworkOverride& out) {
     return read_object(value, {"NetworkOverride", kNetworkOverrideFields, Schema::Unknown::kIgnore}, &out);
@@ -69,10 +72,16 @@ Result<void> read(const Value& value, VsockOverride& out) {
     return read_object(value, {"VsockOverride", kVsockOverrideFields, Schema::Unknown::kIgnore}, &out);
 }
 
-Result<void> read(const Value& value, SnapshotLoad& out) { return read_object(value, {"LoadSnapshotConfig", kLoadFields}, &out); }
+Result<void> read(const Value& value, SnapshotLoad& out) {
+    return read_object(value, {"LoadSnapshotConfig", kLoadFields}, &out);
+}
 
-Result<void> read(const Value& value, Action& out) { return read_object(value, {"ActionBody", kActionFields}, &out); }
+Result<void> read(const Value& value, Action& out) {
+    return read_object(value, {"ActionBody", kActionFields}, &out);
+}
 
-Result<void> read(const Value& value, VmUpdate& out) { return read_object(value, {"Vm", kVmFields}, &out); }
+Result<void> read(const Value& value, VmUpdate& out) {
+    return read_object(value, {"Vm", kVmFields}, &out);
+}
 
 }  // namespace wisp::config

@@ -135,7 +135,8 @@ bool TreeBuilder::String(const char* text, unsigned length, bool) {
 
 bool TreeBuilder::RawNumber(const char* digits, unsigned length, bool) {
     // RapidJSON takes "01" as a 0 and something after it.
-    if (digits[length - 1] == '0' && (length == 1 || (length == 2 && digits[0] == '-')) && locator_.digit(stream_.Tell()))
+    if (digits[length - 1] == '0' && (length == 1 || (length == 2 && digits[0] == '-')) &&
+        locator_.digit(stream_.Tell()))
         return stop("invalid number", stream_.Tell() + 1);
 
     Value value = scalar(Kind::kUnsigned);
@@ -192,8 +193,7 @@ Document parse_json(std::string_view text) {
 
     Document document;
     if (result.IsError()) {
-        if (result.Code() != rapidjson::kParseErrorTermination)
-            builder.fault(explain_json_fault(text, result));
+        if (result.Code() != rapidjson::kParseErrorTermination) builder.fault(explain_json_fault(text, result));
         document.root = builder.take_root();
         return document;
     }

@@ -15,10 +15,14 @@ namespace wisp::config {
 
 namespace {
 
-bool blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+bool blank(char c) {
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
 
 /// serde_json counts the byte it is looking at as read, and at the end of the text there is none.
-size_t past(std::string_view text, size_t offset) { return std::min(offset + 1, text.size()); }
+size_t past(std::string_view text, size_t offset) {
+    return std::min(offset + 1, text.size());
+}
 
 /// Last byte before `offset` that is no blank, or 0.
 char before(std::string_view text, size_t offset) {
@@ -28,10 +32,13 @@ char before(std::string_view text, size_t offset) {
 
 JsonFault value_fault(std::string_view text, size_t offset) {
     const char last = offset > 0 ? text[offset - 1] : '\0';
-    if (last >= 'a' && last <= 'z') return {offset == text.size() ? "EOF while parsing a value" : "expected ident", past(text, offset)};
-    if (last == '-') return {offset == text.size() ? "EOF while parsing a value" : "invalid number", past(text, offset)};
+    if (last >= 'a' && last <= 'z')
+        return {offset == text.size() ? "EOF while parsing a value" : "expected ident", past(text, offset)};
+    if (last == '-')
+        return {offset == text.size() ? "EOF while parsing a value" : "invalid number", past(text, offset)};
     const char previous = before(text, offset);
-    if (offset == text.size()) return {previous == '[' ? "EOF while parsing a list" : "EOF while parsing a value", offset};
+    if (offset == text.size())
+        return {previous == '[' ? "EOF while parsing a list" : "EOF while parsing a value", offset};
     return {text[offset] == ']' && previous == ',' ? "trailing comma" : "expected value", offset + 1};
 }
 
@@ -57,7 +64,8 @@ size_t skip_number(std::string_view text, size_t offset) {
 
 JsonFault name_fault(std::string_view text, size_t offset) {
     const char previous = before(text, offset);
-    if (offset == text.size()) return {previous == ',' ? "EOF while parsing a value" : "EOF while parsing an object", offset};
+    if (offset == text.size())
+        return {previous == ',' ? "EOF while parsing a value" : "EOF while parsing an object", offset};
     if (text[offset] == '}' && previous == ',') return {"trailing comma", offset + 1};
     return {"key must be a string", offset + 1};
 }
@@ -67,7 +75,8 @@ JsonFault escape_fault(std::string_view text, size_t offset) {
     const auto end = [&](size_t position) { return position >= text.size(); };
     const JsonFault eof{"EOF while parsing a string", text.size()};
     const auto hex = [&](size_t start) {
-        return std::all_of(text.begin() + start, text.begin() + start + 4, [](char c) { return isxdigit(static_cast<unsigned char>(c)); });
+        return std::all_of(text.begin() + start, text.begin() + start + 4,
+                           [](char c) { return isxdigit(static_cast<unsigned char>(c)); });
     };
     if (text[offset] != '\\') return {"control character (\\u0000-\\u001F) found while parsing a string", offset};
     if (end(offset + 1)) return eof;
@@ -117,7 +126,9 @@ size_t JsonLocator::skip(size_t offset) const {
     return offset;
 }
 
-bool JsonLocator::digit(size_t offset) const { return offset < text_.size() && text_[offset] >= '0' && text_[offset] <= '9'; }
+bool JsonLocator::digit(size_t offset) const {
+    return offset < text_.size() && text_[offset] >= '0' && text_[offset] <= '9';
+}
 
 JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult& result) {
     const size_t offset = std::min(result.Offset(), text.size());
@@ -126,8 +137,10 @@ JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult
         case rapidjson::kParseErrorDocumentEmpty:
             if (end) return {"EOF while parsing a value", offset};
             return {"expected value", offset + 1};
-        case rapidjson::kParseErrorValueInvalid: return value_fault(text, offset);
-        case rapidjson::kParseErrorObjectMissName: return name_fault(text, offset);
+        case rapidjson::kParseErrorValueInvalid:
+            return value_fault(text, offset);
+        case rapidjson::kParseErrorObjectMissName:
+            return name_fault(text, offset);
         case rapidjson::kParseErrorObjectMissColon:
             return {end ? "EOF while parsing an object" : "expected `:`", past(text, offset)};
         case rapidjson::kParseErrorObjectMissCommaOrCurlyBracket:
@@ -139,12 +152,15 @@ JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult
             return end ? JsonFault{"EOF while parsing a string", offset} : escape_fault(text, offset);
         case rapidjson::kParseErrorStringEscapeInvalid:
         case rapidjson::kParseErrorStringUnicodeEscapeInvalidHex:
-        case rapidjson::kParseErrorStringUnicodeSurrogateInvalid: return escape_fault(text, offset);
+        case rapidjson::kParseErrorStringUnicodeSurrogateInvalid:
+            return escape_fault(text, offset);
         case rapidjson::kParseErrorNumberMissFraction:
         case rapidjson::kParseErrorNumberMissExponent:
             return {end ? "EOF while parsing a value" : "invalid number", past(text, offset)};
-        case rapidjson::kParseErrorNumberTooBig: return {"number out of range", skip_number(text, offset)};
-        default: return {"invalid JSON", past(text, offset)};
+        case rapidjson::kParseErrorNumberTooBig:
+            return {"number out of range", skip_number(text, offset)};
+        default:
+            return {"invalid JSON", past(text, offset)};
     }
 }
 

@@ -71,13 +71,27 @@ void JsonWriter::quote(std::string_view text) {
     text_ += '"';
     for (const char c : text) {
         switch (c) {
-            case '"': text_ += "\\\""; break;
-            case '\\': text_ += "\\\\"; break;
-            case '\b': text_ += "\\b"; break;
-            case '\f': text_ += "\\f"; break;
-            case '\n': text_ += "\\n"; break;
-            case '\r': text_ += "\\r"; break;
-            case '\t': text_ += "\\t"; break;
+            case '"':
+                text_ += "\\\"";
+                break;
+            case '\\':
+                text_ += "\\\\";
+                break;
+            case '\b':
+                text_ += "\\b";
+                break;
+            case '\f':
+                text_ += "\\f";
+                break;
+            case '\n':
+                text_ += "\\n";
+                break;
+            case '\r':
+                text_ += "\\r";
+                break;
+            case '\t':
+                text_ += "\\t";
+                break;
             default:
                 if (static_cast<unsigned char>(c) < 0x20) {
                     text_ += "\\u00";

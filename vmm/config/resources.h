@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The resources of a machine as plain data, with Firecracker's field names: what a machine file or an API request says,
-// decoded and checked for itself. Nothing is opened here, and nothing here knows the other resources (vm_config.h does).
+// decoded and checked for itself. Nothing is opened here, and nothing here knows the other resources (vm_config.h
+// does).
 //
 // Fields marked [Wisp] are extensions: accepted in TOML, JSON and API bodies, unknown to Firecracker.
 #pragma once
@@ -20,9 +21,9 @@ namespace wisp::config {
 
 /// Tokens that refill at size / refill_time. A bucket with size 0 or refill_time 0 limits nothing.
 struct TokenBucket {
-    uint64_t size = 0;                       ///< bytes or operations
+    uint64_t size = 0;                            ///< bytes or operations
     std::optional<uint64_t> one_time_burst = {};  ///< spent first, never refilled
-    uint64_t refill_time = 0;                ///< ms for a full refill
+    uint64_t refill_time = 0;                     ///< ms for a full refill
 
     bool limits() const { return size != 0 && refill_time != 0; }
 };
@@ -38,7 +39,7 @@ enum class HugePages : uint8_t { kNone, kTransparent, k2M };
 enum class CpuTemplateName : uint8_t { kNone, kC3, kT2, kT2S, kT2CL, kT2A };
 
 struct MachineConfig {
-    uint8_t vcpu_count = 1;      ///< 1 to 32
+    uint8_t vcpu_count = 1;  ///< 1 to 32
     uint64_t mem_size_mib = 128;
     bool smt = false;
     std::optional<CpuTemplateName> cpu_template = {};
@@ -86,7 +87,7 @@ struct Drive {
     CacheType cache_type = CacheType::kUnsafe;
     IoEngine io_engine = IoEngine::kAsync;
     std::optional<std::string> socket = {};  ///< of a vhost-user back end; refused, see VmConfig::put_drive()
-    bool direct = false;  ///< [Wisp] O_DIRECT: bypass the host's page cache
+    bool direct = false;                     ///< [Wisp] O_DIRECT: bypass the host's page cache
     std::optional<RateLimiter> rate_limiter = {};
 };
 

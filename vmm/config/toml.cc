@@ -20,7 +20,9 @@ namespace {
 
 using Kind = Value::Kind;
 
-Position position(const toml::source_position& place) { return {place.line, place.column}; }
+Position position(const toml::source_position& place) {
+    return {place.line, place.column};
+}
 
 Value convert(const toml::node& node);
 
@@ -40,13 +42,19 @@ void convert_table(const toml::table& table, Value& out) {
     });
 }
 
-std::string two_digits(unsigned number) { return format("%02u", number); }
+std::string two_digits(unsigned number) {
+    return format("%02u", number);
+}
 
-std::string to_text(const toml::date& date) { return format("%04u-%02u-%02u", date.year, date.month, date.day); }
+std::string to_text(const toml::date& date) {
+    return format("%04u-%02u-%02u", date.year, date.month, date.day);
+}
 std::string to_text(const toml::time& time) {
     return two_digits(time.hour) + ":" + two_digits(time.minute) + ":" + two_digits(time.second);
 }
-std::string to_text(const toml::date_time& moment) { return to_text(moment.date) + "T" + to_text(moment.time); }
+std::string to_text(const toml::date_time& moment) {
+    return to_text(moment.date) + "T" + to_text(moment.time);
+}
 
 Value convert(const toml::node& node) {
     Value out;

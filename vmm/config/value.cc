@@ -29,12 +29,24 @@ namespace {
 void write(const Value& value, JsonWriter& out) {
     switch (value.kind) {
         case Value::Kind::kNull:
-        case Value::Kind::kFault: out.null(); break;
-        case Value::Kind::kBool: out.boolean(value.boolean); break;
-        case Value::Kind::kUnsigned: out.number(value.number); break;
-        case Value::Kind::kSigned: out.signed_number(value.as_signed()); break;
-        case Value::Kind::kFloat: out.real(value.real); break;
-        case Value::Kind::kString: out.string(value.text); break;
+        case Value::Kind::kFault:
+            out.null();
+            break;
+        case Value::Kind::kBool:
+            out.boolean(value.boolean);
+            break;
+        case Value::Kind::kUnsigned:
+            out.number(value.number);
+            break;
+        case Value::Kind::kSigned:
+            out.signed_number(value.as_signed());
+            break;
+        case Value::Kind::kFloat:
+            out.real(value.real);
+            break;
+        case Value::Kind::kString:
+            out.string(value.text);
+            break;
         case Value::Kind::kArray:
             out.begin_array();
             for (const Value& item : value.items) write(item, out);

@@ -47,12 +47,12 @@ struct Value {
     bool boolean = false;
     uint64_t number = 0;  ///< of kUnsigned; of kSigned as two's complement
     double real = 0;
-    std::string text;  ///< of kString and kFault
+    std::string text;             ///< of kString and kFault
     std::vector<Value> items;     ///< of kArray; of kObject at most one: a kFault where the next key should be
     std::vector<Member> members;  ///< of kObject, in the order of the text, duplicates included
     Position begin;               ///< of its first byte
     Position end;                 ///< past its last byte
-    Position after;               ///< past what serde_json looks at behind it: blanks, the closing bracket (or an array's comma)
+    Position after;  ///< past what serde_json looks at behind it: blanks, the closing bracket (or an array's comma)
 
     bool is(Kind other) const { return kind == other; }
     int64_t as_signed() const { return static_cast<int64_t>(number); }
@@ -66,7 +66,7 @@ struct Value {
 
 struct Member {
     std::string name;
-    Position after;  ///< of the key: as Value::after
+    Position after;        ///< of the key: as Value::after
     bool present = false;  ///< (for the parser: the key has been read)
     Value value;
 };

@@ -9,19 +9,23 @@ namespace wisp::config {
 
 namespace {
 
-bool letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool letter_or_digit(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 Result<void> check_machine(const MachineConfig& machine) {
     const unsigned vcpus = machine.vcpu_count;
     if (vcpus == 0 || vcpus > limits::kMaxVcpus || (machine.smt && vcpus > 1 && vcpus % 2 != 0))
         return fail(
-            "The number of vCPUs must be greater than 0, less than 32 and must be 1 or an even number if SMT is enabled.");
+            "The number of vCPUs must be greater than 0, less than 32 and must be 1 or an even number if SMT is "
+            "enabled.");
     const bool huge = machine.huge_pages != HugePages::kNone;
     if (machine.mem_size_mib == 0 || (huge && machine.mem_size_mib % 2 != 0))
         return fail("The memory size (MiB) is either 0, or not a multiple of the configured page size.");
     if (machine.mem_size_mib > limits::kMaxMemoryMib)
         return fail("The memory size of %llu MiB is more than a guest can have: %llu MiB.",
-                    static_cast<unsigned long long>(machine.mem_size_mib), static_cast<unsigned long long>(limits::kMaxMemoryMib));
+                    static_cast<unsigned long long>(machine.mem_size_mib),
+                    static_cast<unsigned long long>(limits::kMaxMemoryMib));
     return {};
 }
 
@@ -81,9 +85,11 @@ Result<void> VmConfig::put_drive(const Drive& drive) {
         return fail("Drive %s names a `socket`: Wisp has no vhost-user drives, by design.", drive.drive_id.c_str());
     if (drive.path_on_host.empty()) return fail("Unable to create the virtio block device: Invalid block config.");
     const Drive* const root = root_drive();
-    if (drive.is_root_device && root && root->drive_id != drive.drive_id) return fail("A root block device already exists!");
+    if (drive.is_root_device && root && root->drive_id != drive.drive_id)
+        return fail("A root block device already exists!");
 
-    auto place = std::find_if(drives.begin(), drives.end(), [&](const Drive& other) { return other.drive_id == drive.drive_id; });
+    auto place = std::find_if(drives.begin(), drives.end(),
+                              [&](const Drive& other) { return other.drive_id == drive.drive_id; });
     if (place == drives.end())
         place = drives.insert(drives.end(), drive);
     else
@@ -116,7 +122,8 @@ Result<void> VmConfig::put_network_interface(const NetworkInterface& interface) 
 }
 
 Result<void> VmConfig::put_vsock(const Vsock& wanted) {
-    if (wanted.guest_cid < 3) return fail("guest_cid is %u, and must be 3 or more: the lower ones are reserved", wanted.guest_cid);
+    if (wanted.guest_cid < 3)
+        return fail("guest_cid is %u, and must be 3 or more: the lower ones are reserved", wanted.guest_cid);
     if (wanted.uds_path.empty()) return fail("uds_path is empty");
     vsock = wanted;
     return {};
@@ -126,11 +133,14 @@ Result<void> VmConfig::put_mmds(const MmdsConfig& wanted) {
     if (wanted.network_interfaces.empty())
         return fail("The list of network interface IDs that allow forwarding MMDS requests is empty.");
     for (const std::string& id : wanted.network_interfaces)
-        if (std::none_of(network_interfaces.begin(), network_interfaces.end(), [&](const auto& other) { return other.iface_id == id; }))
+        if (std::none_of(network_interfaces.begin(), network_interfaces.end(),
+                         [&](const auto& other) { return other.iface_id == id; }))
             return fail(
-                "The list of network interface IDs provided contains at least one ID that does not correspond to any existing "
+                "The list of network interface IDs provided contains at least one ID that does not correspond to any "
+                "existing "
                 "network interface.");
-    if (wanted.ipv4_address && !link_local(*wanted.ipv4_address)) return fail("The MMDS IPv4 address is not link local.");
+    if (wanted.ipv4_address && !link_local(*wanted.ipv4_address))
+        return fail("The MMDS IPv4 address is not link local.");
     mmds = wanted;
     return {};
 }

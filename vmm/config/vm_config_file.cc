@@ -110,7 +110,9 @@ Result<VmConfig> apply(const MachineFile& file) {
 
 }  // namespace
 
-Result<void> read(const Value& value, MachineFile& out) { return read_object(value, {"VmmConfig", kFields}, &out); }
+Result<void> read(const Value& value, MachineFile& out) {
+    return read_object(value, {"VmmConfig", kFields}, &out);
+}
 
 Result<VmConfig> load_config_file(const std::string& path) {
     const std::string text = TRY_CONTEXT("machine file", read_file(path, limits::kMaxConfigFile));

@@ -17,7 +17,9 @@ constexpr uint32_t kReported = 1u << 31;
 
 }  // namespace
 
-void GuestStatus::handle_read(uint64_t, std::span<std::byte> data) { std::ranges::fill(data, std::byte{0}); }
+void GuestStatus::handle_read(uint64_t, std::span<std::byte> data) {
+    std::ranges::fill(data, std::byte{0});
+}
 
 void GuestStatus::handle_write(uint64_t offset, std::span<const std::byte> data) {
     if (offset == kBootTimer && data.size() == 1 && data[0] == kBootDone) on_boot_done_();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The page at 0xc0000000 by which a guest reports on itself. Offset 0, one byte: writing 123 marks the end of its boot,
-// as Firecracker's boot timer does. Offset 8, 32 bits: the exit status of the command that its init ran, with bit 31 set
-// (an extension of Wisp's; see kernel-config/README.md).
+// as Firecracker's boot timer does. Offset 8, 32 bits: the exit status of the command that its init ran, with bit 31
+// set (an extension of Wisp's; see kernel-config/README.md).
 //
 // Threads: vCPU threads; the values are atomics.
 #pragma once

@@ -12,7 +12,9 @@ constexpr std::byte kCommandReset{0xfe};
 
 }  // namespace
 
-void I8042::CommandPort::handle_read(uint64_t, std::span<std::byte> data) { data[0] = kStatusIdle; }
+void I8042::CommandPort::handle_read(uint64_t, std::span<std::byte> data) {
+    data[0] = kStatusIdle;
+}
 
 void I8042::CommandPort::handle_write(uint64_t, std::span<const std::byte> data) {
     if (data[0] == kCommandReset) owner_.stop_.request({ExitCode::kOk, "the guest reset the machine"});

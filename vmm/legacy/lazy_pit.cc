@@ -32,7 +32,8 @@ void LazyPit::Counters::handle_write(uint64_t offset, std::span<const std::byte>
         constexpr uint64_t kControl = 3;
         constexpr unsigned kReadBack = 3, kLatch = 0;
         const unsigned channel = value >> 6, access = (value >> 4) & 3;
-        // Only a control word that programs a channel changes anything: latches and counts of an unprogrammed timer do not.
+        // Only a control word that programs a channel changes anything: latches and counts of an unprogrammed timer do
+        // not.
         if (offset != kControl || channel == kReadBack || access == kLatch) return;
         kvm_pit_channel_state& chosen = state.channels[channel];
         chosen.rw_mode = chosen.read_state = chosen.write_state = static_cast<uint8_t>(access);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The i8254 timer, made when a guest first touches it. KVM's costs a kernel thread for each VM, and a guest with kvmclock
-// and a TSC deadline timer (Linux since 5.x) never looks at it. The first access comes to us because nobody in the kernel
-// claims the port; it makes the timer there and is applied to it. From then on KVM answers.
+// The i8254 timer, made when a guest first touches it. KVM's costs a kernel thread for each VM, and a guest with
+// kvmclock and a TSC deadline timer (Linux since 5.x) never looks at it. The first access comes to us because nobody in
+// the kernel claims the port; it makes the timer there and is applied to it. From then on KVM answers.
 //
 // Threads: vCPU threads, several at once.
 #pragma once
@@ -43,7 +43,8 @@ private:
         LazyPit& owner_;
     };
 
-    /// Makes the timer if it is not there, and lets `change` alter its state. A host that refuses leaves the guest without.
+    /// Makes the timer if it is not there, and lets `change` alter its state. A host that refuses leaves the guest
+    /// without.
     template <class Change>
     void with_state(Change change);
 

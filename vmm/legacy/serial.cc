@@ -85,8 +85,10 @@ void Serial::write_register(unsigned reg, uint8_t value) {
                 divisor_high_ = value;
                 break;
             }
-            // Enabling the transmitter's interrupt while it is empty raises it at once: that is how a driver starts sending.
-            if ((value & ~interrupt_enable_ & kIerTransmitterEmpty) && !output_.full()) transmitter_empty_pending_ = true;
+            // Enabling the transmitter's interrupt while it is empty raises it at once: that is how a driver starts
+            // sending.
+            if ((value & ~interrupt_enable_ & kIerTransmitterEmpty) && !output_.full())
+                transmitter_empty_pending_ = true;
             interrupt_enable_ = value & kIerMask;
             update_interrupt();
             break;

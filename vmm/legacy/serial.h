@@ -2,9 +2,9 @@
 //
 // A 16550A UART (National Semiconductor PC16550D data sheet): COM1, the guest's console.
 //
-// Bounded in both directions. Output waits in a buffer for the loop to take it; when that is full, the transmitter reads
-// as busy, which is how real hardware tells a driver to wait, and bytes written all the same are dropped and counted.
-// Input beyond the FIFO stays with its source until the guest has read some.
+// Bounded in both directions. Output waits in a buffer for the loop to take it; when that is full, the transmitter
+// reads as busy, which is how real hardware tells a driver to wait, and bytes written all the same are dropped and
+// counted. Input beyond the FIFO stays with its source until the guest has read some.
 //
 // Threads: handle_*() on vCPU threads, the rest on the loop's; one mutex guards the registers.
 #pragma once

@@ -21,7 +21,9 @@ const Value& empty_object() {
     return value;
 }
 
-bool by_name(const Member& a, const Member& b) { return a.name < b.name; }
+bool by_name(const Member& a, const Member& b) {
+    return a.name < b.name;
+}
 
 /// Sorts members by name, as they are shown, and of a member given twice keeps the last.
 void normalize(Value& value) {
@@ -65,7 +67,8 @@ const Value* step(const Value& value, std::string_view name) {
     if (!value.is(Kind::kArray)) return nullptr;
     size_t index = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);
-    const bool number = error == std::errc() && end == name.data() + name.size() && (name.size() == 1 || name[0] != '0');
+    const bool number =
+        error == std::errc() && end == name.data() + name.size() && (name.size() == 1 || name[0] != '0');
     return number && index < value.items.size() ? &value.items[index] : nullptr;
 }
 
@@ -93,7 +96,9 @@ Result<void> DataStore::patch(Value patch) {
     return {};
 }
 
-std::string DataStore::to_json() const { return data_ ? config::to_json(*data_) : "{}"; }
+std::string DataStore::to_json() const {
+    return data_ ? config::to_json(*data_) : "{}";
+}
 
 const Value* DataStore::find(std::string_view path) const {
     const Value* value = data_ ? &*data_ : &empty_object();

@@ -22,14 +22,15 @@ public:
     /// Replaces the document. An error with errno EFBIG if it is over the limit.
     Result<void> put(config::Value data);
 
-    /// Merges into the document as RFC 7396 says: null removes, objects merge, all else replaces. Fails before the first put().
+    /// Merges into the document as RFC 7396 says: null removes, objects merge, all else replaces. Fails before the
+    /// first put().
     Result<void> patch(config::Value patch);
 
     /// The document, keys sorted; `{}` before the first put().
     std::string to_json() const;
 
-    /// What stands at a JSON pointer made of a URL path ("/latest/meta-data/"), or nothing. The empty path is the whole.
-    /// A number in the path is the index of an array.
+    /// What stands at a JSON pointer made of a URL path ("/latest/meta-data/"), or nothing. The empty path is the
+    /// whole. A number in the path is the index of an array.
     const config::Value* find(std::string_view path) const;
 
 private:

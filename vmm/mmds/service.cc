@@ -73,12 +73,18 @@ std::optional<std::string_view> path_of(std::string_view target) {
 
 const char* reason(int status) {
     switch (status) {
-        case 200: return "OK";
-        case 400: return "Bad Request";
-        case 401: return "Unauthorized";
-        case 404: return "Not Found";
-        case 405: return "Method Not Allowed";
-        default: return "Not Implemented";
+        case 200:
+            return "OK";
+        case 400:
+            return "Bad Request";
+        case 401:
+            return "Unauthorized";
+        case 404:
+            return "Not Found";
+        case 405:
+            return "Method Not Allowed";
+        default:
+            return "Not Implemented";
     }
 }
 
@@ -108,18 +114,23 @@ std::string Service::answer(std::string_view bytes, uint64_t now_ms) {
     }
     for_each_header(head, [&](std::string_view name, std::string_view value) {
         if (same_name(name, "x-metadata-token") || same_name(name, "x-aws-ec2-metadata-token")) request.token = value;
-        if (same_name(name, "x-metadata-token-ttl-seconds") || same_name(name, "x-aws-ec2-metadata-token-ttl-seconds")) request.ttl = value;
+        if (same_name(name, "x-metadata-token-ttl-seconds") || same_name(name, "x-aws-ec2-metadata-token-ttl-seconds"))
+            request.ttl = value;
         if (same_name(name, "x-forwarded-for")) request.forwarded_for = value;
         if (same_name(name, "accept")) request.accept = value;
     });
     const Answer answer = respond(request, now_ms);
-    return format("HTTP/1.1 %d %s\r\nServer: Firecracker API\r\nConnection: keep-alive\r\n%sContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
-                  answer.status, reason(answer.status), answer.extra_headers.c_str(), answer.content_type, answer.body.size()) +
+    return format(
+               "HTTP/1.1 %d %s\r\nServer: Firecracker API\r\nConnection: keep-alive\r\n%sContent-Type: "
+               "%s\r\nContent-Length: %zu\r\n\r\n",
+               answer.status, reason(answer.status), answer.extra_headers.c_str(), answer.content_type,
+               answer.body.size()) +
            answer.body;
 }
 
 Service::Answer Service::respond(const GuestRequest& request, uint64_t now_ms) {
-    if (request.version != "HTTP/1.1" && request.version != "HTTP/1.0") return {.status = 400, .body = "Invalid request."};
+    if (request.version != "HTTP/1.1" && request.version != "HTTP/1.0")
+        return {.status = 400, .body = "Invalid request."};
     if (!path_of(request.target)) return {.status = 400, .body = "Invalid URI."};
     if (request.method == "GET") return get(request, now_ms);
     if (request.method == "PUT") return put_token(request, now_ms);
@@ -134,13 +145,16 @@ Service::Answer Service::get(const GuestRequest& request, uint64_t now_ms) {
         ++counters_.invalid_token;
     if (version_ == config::MmdsVersion::kV2 && !request.token)
         return {.status = 401,
-                .body = "No MMDS token provided. Use `X-metadata-token` or `X-aws-ec2-metadata-token` header to specify the session token."};
+                .body =
+                    "No MMDS token provided. Use `X-metadata-token` or `X-aws-ec2-metadata-token` header to specify "
+                    "the session token."};
     if (version_ == config::MmdsVersion::kV2 && !valid) return {.status = 401, .body = "MMDS token not valid."};
 
     const std::string_view path = *path_of(request.target);
     const config::Value* const value = data_.find(path);
     if (!value) return {.status = 404, .body = "Resource not found: " + std::string(path) + "."};
-    const bool json = !imds_compat_ && request.accept && request.accept->find("application/json") != std::string_view::npos;
+    const bool json =
+        !imds_compat_ && request.accept && request.accept->find("application/json") != std::string_view::npos;
     if (json) return {.body = config::to_json(*value), .content_type = "application/json"};
     std::optional<std::string> text = to_imds_text(*value);
     if (!text) return {.status = 501, .body = "Cannot retrieve value. The value has an unsupported type."};
@@ -150,18 +164,21 @@ Service::Answer Service::get(const GuestRequest& request, uint64_t now_ms) {
 Service::Answer Service::put_token(const GuestRequest& request, uint64_t now_ms) {
     const std::string_view path = *path_of(request.target);
     // A proxy in the guest must not fetch a token for somebody else.
-    if (request.forwarded_for) return {.status = 400, .body = "Invalid header. Reason: Unsupported header name. Key: x-forwarded-for"};
+    if (request.forwarded_for)
+        return {.status = 400, .body = "Invalid header. Reason: Unsupported header name. Key: x-forwarded-for"};
     if (path != "/latest/api/token") return {.status = 404, .body = "Resource not found: " + std::string(path) + "."};
     if (!request.ttl)
         return {.status = 400,
-                .body = "Token time to live value not found. Use `X-metadata-token-ttl-seconds` or "
-                        "`X-aws-ec2-metadata-token-ttl-seconds` header to specify the token's lifetime."};
+                .body =
+                    "Token time to live value not found. Use `X-metadata-token-ttl-seconds` or "
+                    "`X-aws-ec2-metadata-token-ttl-seconds` header to specify the token's lifetime."};
     const auto seconds = number<uint32_t>(*request.ttl);
     if (!seconds || *seconds < kMinTokenSeconds || *seconds > kMaxTokenSeconds)
         return {.status = 400,
                 .body = "Invalid time to live value provided for token: " + std::string(*request.ttl) +
                         format(". Please provide a value between %u and %u.", kMinTokenSeconds, kMaxTokenSeconds)};
-    return {.body = tokens_.issue(*seconds, now_ms), .extra_headers = format("X-metadata-token-ttl-seconds: %u\r\n", *seconds)};
+    return {.body = tokens_.issue(*seconds, now_ms),
+            .extra_headers = format("X-metadata-token-ttl-seconds: %u\r\n", *seconds)};
 }
 
 }  // namespace wisp::mmds

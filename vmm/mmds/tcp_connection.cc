@@ -135,7 +135,8 @@ bool TcpConnection::transmit(Segment& segment, size_t max_data, uint64_t now_ms)
     const bool fin = fin_due_ && !fin_sent_ && count == left;
     if (left > 0 && retransmit_at_ms_ == UINT64_MAX) retransmit_at_ms_ = now_ms + kRetransmit_ms;
     if (count == 0 && !fin && !ack_due_) return false;
-    fill(segment, static_cast<uint8_t>(tcp::kAck | (fin ? tcp::kFin : 0) | (count > 0 && count == left ? tcp::kPsh : 0)));
+    fill(segment,
+         static_cast<uint8_t>(tcp::kAck | (fin ? tcp::kFin : 0) | (count > 0 && count == left ? tcp::kPsh : 0)));
     segment.data = std::string_view(output_).substr(std::min<size_t>(sent, output_.size()), count);
     next_ += static_cast<uint32_t>(count) + fin;
     fin_sent_ |= fin;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TcpConnection: one connection of the guest to the metadata service. A pure state machine: segments and the time go in,
-// segments come out. It keeps in-order data only (what comes early is asked for again), goes back to the first byte that
-// was not acknowledged when it is late, and uses no options but MSS.
+// TcpConnection: one connection of the guest to the metadata service. A pure state machine: segments and the time go
+// in, segments come out. It keeps in-order data only (what comes early is asked for again), goes back to the first byte
+// that was not acknowledged when it is late, and uses no options but MSS.
 //
 // Everything in a segment comes from the guest. What it can make us hold is kReceiveBuffer bytes and one answer.
 #pragma once
@@ -32,14 +32,16 @@ struct Segment {
 };
 
 /// Whether a comes after b, in sequence numbers that wrap.
-inline bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) > 0; }
+inline bool after(uint32_t a, uint32_t b) {
+    return static_cast<int32_t>(a - b) > 0;
+}
 
 class TcpConnection {
 public:
-    static constexpr size_t kReceiveBuffer = 2500;          // bytes of a request, head and body
+    static constexpr size_t kReceiveBuffer = 2500;  // bytes of a request, head and body
     static constexpr uint64_t kRetransmit_ms = 1200;
     static constexpr unsigned kMaxRetries = 15;
-    static constexpr uint64_t kIdle_ms = 40'000;            // after which a newcomer may take its place
+    static constexpr uint64_t kIdle_ms = 40'000;  // after which a newcomer may take its place
 
     /// Answers a guest's SYN.
     TcpConnection(const Segment& syn, uint32_t initial_sequence, uint64_t now_ms);

@@ -18,8 +18,12 @@ constexpr uint16_t kTypeIpv4 = 0x0800, kTypeArp = 0x0806;
 constexpr size_t kHeaders = kEthernet + kIpv4 + kTcp;
 constexpr size_t kMssOption = 4;
 
-uint16_t load16(Bytes bytes, size_t at) { return static_cast<uint16_t>(bytes[at] << 8 | bytes[at + 1]); }
-uint32_t load32(Bytes bytes, size_t at) { return static_cast<uint32_t>(load16(bytes, at)) << 16 | load16(bytes, at + 2); }
+uint16_t load16(Bytes bytes, size_t at) {
+    return static_cast<uint16_t>(bytes[at] << 8 | bytes[at + 1]);
+}
+uint32_t load32(Bytes bytes, size_t at) {
+    return static_cast<uint32_t>(load16(bytes, at)) << 16 | load16(bytes, at + 2);
+}
 
 void store16(std::span<uint8_t> bytes, size_t at, uint16_t value) {
     bytes[at] = static_cast<uint8_t>(value >> 8);
@@ -74,7 +78,8 @@ bool TcpEndpoint::receive(Bytes frame, uint64_t now_ms) {
 
 bool TcpEndpoint::receive_arp(Bytes frame) {
     // Ethernet and IPv4, a request, for our address.
-    if (frame.size() < kEthernet + kArp || load32(frame, 14) != 0x00010800 || load16(frame, 18) != 0x0604 || load16(frame, 20) != 1)
+    if (frame.size() < kEthernet + kArp || load32(frame, 14) != 0x00010800 || load16(frame, 18) != 0x0604 ||
+        load16(frame, 20) != 1)
         return false;
     if (load<4>(frame, 38) != address_) return false;
     ++counters_.rx_accepted;
@@ -127,7 +132,8 @@ void TcpEndpoint::receive_tcp(const Origin& origin, const Segment& segment, uint
 
 bool TcpEndpoint::make_room(uint64_t now_ms) {
     for (size_t i = 0; i < peers_.size(); ++i) {
-        if (now_ms < TcpConnection::kIdle_ms || !peers_[i].connection.idle_since(now_ms - TcpConnection::kIdle_ms)) continue;
+        if (now_ms < TcpConnection::kIdle_ms || !peers_[i].connection.idle_since(now_ms - TcpConnection::kIdle_ms))
+            continue;
         peers_.erase(peers_.begin() + static_cast<ptrdiff_t>(i));
         ++counters_.connections_destroyed;
         return true;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TcpEndpoint: the metadata service at its IPv4 address, seen from the guest's side of a network interface. A pure state
-// machine: the transmit path of virtio-net hands it each frame of the guest; what it takes never reaches the tap. What it
-// has to say are frames for the guest's receive queue.
+// TcpEndpoint: the metadata service at its IPv4 address, seen from the guest's side of a network interface. A pure
+// state machine: the transmit path of virtio-net hands it each frame of the guest; what it takes never reaches the tap.
+// What it has to say are frames for the guest's receive queue.
 //
 //   if (endpoint.receive(frame, now)) { … the frame is dealt with }
 //   while (size_t size = endpoint.transmit(buffer, now)) { … a frame for the guest }

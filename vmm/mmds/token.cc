@@ -57,7 +57,9 @@ std::optional<TokenBytes> decode(std::string_view text) {
     return token;
 }
 
-std::string_view signed_part(const TokenBytes& token) { return {reinterpret_cast<const char*>(&token), kSigned}; }
+std::string_view signed_part(const TokenBytes& token) {
+    return {reinterpret_cast<const char*>(&token), kSigned};
+}
 
 class Sip {
 public:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Session tokens of MMDS V2. A token says until when it holds, and proves with a keyed hash (SipHash-2-4, 128 bits, a key
-// of this process) that we said so: no list of tokens is kept, so a guest cannot make us hold any.
+// Session tokens of MMDS V2. A token says until when it holds, and proves with a keyed hash (SipHash-2-4, 128 bits, a
+// key of this process) that we said so: no list of tokens is kept, so a guest cannot make us hold any.
 //
 // Tokens come from the guest: they are checked in constant time.
 #pragma once

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// agent DEVICE...: process 1 of the lab's Linux (L1). It serves each virtio-serial port with a worker of its own; a worker
-// runs one command at a time for whoever is connected to the other end of its port, which is tests/lab/host/client.py.
+// agent DEVICE...: process 1 of the lab's Linux (L1). It serves each virtio-serial port with a worker of its own; a
+// worker runs one command at a time for whoever is connected to the other end of its port, which is
+// tests/lab/host/client.py.
 //
-// The wire: frames of a type byte, a little-endian 32-bit length and that many bytes. A zero byte where a type is expected is
-// skipped, and no frame is longer than kMaxPayload: so a new client that first sends that many zeroes ends whatever frame the
-// one before it left unfinished, and the two never mix.
+// The wire: frames of a type byte, a little-endian 32-bit length and that many bytes. A zero byte where a type is
+// expected is skipped, and no frame is longer than kMaxPayload: so a new client that first sends that many zeroes ends
+// whatever frame the one before it left unfinished, and the two never mix.
 //   to L1:   T token (new client), C working directory, V NAME=value, A argument, S file to stage, G go,
 //            I standard input (empty: its end), K signal number (one byte)
 //   from L1: T token, O standard output, E standard error, R how much input was taken (4 bytes), X exit code (one byte)
-// The client holds back input that would make more than kInputWindow bytes not yet taken: so the agent never has to stop reading
-// its port, and sees a new client's token even while a command ignores its input.
-// A client that goes away, or a second token, ends the command and everything it started.
+// The client holds back input that would make more than kInputWindow bytes not yet taken: so the agent never has to
+// stop reading its port, and sees a new client's token even while a command ignores its input. A client that goes away,
+// or a second token, ends the command and everything it started.
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -59,7 +60,7 @@ struct Request {
 void stage_file(const std::string& from) {
     const std::string to = "/stage/" + from.substr(from.rfind('/') + 1);
     const int in = open(from.c_str(), O_RDONLY | O_CLOEXEC);
-    struct stat st {};
+    struct stat st{};
     if (in < 0 || fstat(in, &st) < 0) die("cannot stage " + from);
     const int out = open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, st.st_mode & 0777);
     if (out < 0) die("cannot stage to " + to);
@@ -75,12 +76,14 @@ void stage_file(const std::string& from) {
 // Runs in the child. A mount namespace of its own gives each command an empty /stage, and its mounts end with it.
 [[noreturn]] void become(const Request& request) {
     setsid();
-    if (unshare(CLONE_NEWNS) < 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) die("mount namespace");
+    if (unshare(CLONE_NEWNS) < 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0)
+        die("mount namespace");
     if (mount("stage", "/stage", "tmpfs", 0, "mode=0755") < 0) die("cannot mount /stage");
     for (const auto& file : request.stage) stage_file(file);
     const rlimit files{.rlim_cur = 1024, .rlim_max = 524288};  // as under systemd; the kernel's own 4,096 is few
     if (setrlimit(RLIMIT_NOFILE, &files) < 0) die("setrlimit");
-    if (chdir(request.cwd.c_str()) < 0) die("cannot enter " + request.cwd + " in L1 (only the project and the root file system are there)");
+    if (chdir(request.cwd.c_str()) < 0)
+        die("cannot enter " + request.cwd + " in L1 (only the project and the root file system are there)");
 
     std::vector<char*> argv, env;
     for (const auto& s : request.argv) argv.push_back(const_cast<char*>(s.c_str()));
@@ -102,7 +105,7 @@ void stage_file(const std::string& from) {
 }
 
 class Worker {
-   public:
+public:
     explicit Worker(const char* device) : device_(device) {}
 
     [[noreturn]] void run() {
@@ -131,7 +134,7 @@ class Worker {
         }
     }
 
-   private:
+private:
     void watch(int fd, uint32_t events) {
         epoll_event event{.events = events, .data = {.fd = fd}};
         if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) < 0) die("epoll_ctl");
@@ -194,20 +197,34 @@ class Worker {
                 end_session();
                 send('T', payload.data(), payload.size());
                 break;
-            case 'C': request_.cwd = payload; break;
-            case 'V': request_.env.push_back(payload); break;
-            case 'A': request_.argv.push_back(payload); break;
-            case 'S': request_.stage.push_back(payload); break;
-            case 'G': start(); break;
+            case 'C':
+                request_.cwd = payload;
+                break;
+            case 'V':
+                request_.env.push_back(payload);
+                break;
+            case 'A':
+                request_.argv.push_back(payload);
+                break;
+            case 'S':
+                request_.stage.push_back(payload);
+                break;
+            case 'G':
+                start();
+                break;
             case 'I':
                 if (payload.empty()) stdin_ended_ = true;
-                if (stdin_ < 0) took_input(payload.size());  // nobody reads: dropped, as a shell's pipe would
-                else if (stdin_buffer_.size() + payload.size() <= kInputWindow) stdin_buffer_ += payload;
+                if (stdin_ < 0)
+                    took_input(payload.size());  // nobody reads: dropped, as a shell's pipe would
+                else if (stdin_buffer_.size() + payload.size() <= kInputWindow)
+                    stdin_buffer_ += payload;
                 break;
             case 'K':
-                if (pid_ > 0 && payload.size() == 1 && kill(-pid_, payload[0]) < 0) kill(pid_, payload[0]);  // before its setsid()
+                if (pid_ > 0 && payload.size() == 1 && kill(-pid_, payload[0]) < 0)
+                    kill(pid_, payload[0]);  // before its setsid()
                 break;
-            default: break;
+            default:
+                break;
         }
     }
 
@@ -345,8 +362,9 @@ class Worker {
     std::string in_, out_, stdin_buffer_;
 };
 
-// With -icount, L1's clock jumps whenever L1 has nothing to run, and while L1 waits for a file of the host that can be minutes: every
-// time-out in L1 would strike at random. So something of the lowest priority always runs. measure stops it while it measures.
+// With -icount, L1's clock jumps whenever L1 has nothing to run, and while L1 waits for a file of the host that can be
+// minutes: every time-out in L1 would strike at random. So something of the lowest priority always runs. measure stops
+// it while it measures.
 [[noreturn]] void spin() {
     const sched_param none{};
     sched_setscheduler(0, SCHED_IDLE, &none);
@@ -360,7 +378,8 @@ int main(int argc, char** argv) {
         const pid_t spinner = fork();
         if (spinner == 0) spin();
         FILE* file = fopen(kSpinnerFile, "we");
-        if (!file || fprintf(file, "%d\n", spinner) < 0 || fclose(file) != 0) die(std::string("cannot write ") + kSpinnerFile);
+        if (!file || fprintf(file, "%d\n", spinner) < 0 || fclose(file) != 0)
+            die(std::string("cannot write ") + kSpinnerFile);
     }
     for (int i = 1; i < argc; i++) {
         if (fork() == 0) Worker(argv[i]).run();

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// measure [--until TEXT [--fifo PATH]] [--repeat N] -- COMMAND...: what a command costs, in L1's time, which with --icount is
-// a number of instructions: those of the host kernel, the VMM and its guest added up.
+// measure [--until TEXT [--fifo PATH]] [--repeat N] -- COMMAND...: what a command costs, in L1's time, which with
+// --icount is a number of instructions: those of the host kernel, the VMM and its guest added up.
 //
-// Prints a line "ns=… cpu_ns=… host_irqs=… exit=…" for each repetition: from just before the fork to the command's end, or to the
-// moment TEXT is seen in its output (then the command is killed, and exit=-1); cpu_ns is what it was on a CPU, guest time included.
-// host_irqs is how often the host answered L1 meanwhile: it must be 0, or L1 waited for something that is not an instruction
-// (a file that is not staged, as a rule). With --fifo, TEXT is awaited in a FIFO made at PATH instead, which serves as the command's log file. The command's output is
-// kept back until the measurement is over, for to pass it on takes the host's help; then it goes to standard error.
-// Exit code: 0, or the command's own if that is not 0, or 125 if the command ended without TEXT.
+// Prints a line "ns=… cpu_ns=… host_irqs=… exit=…" for each repetition: from just before the fork to the command's end,
+// or to the moment TEXT is seen in its output (then the command is killed, and exit=-1); cpu_ns is what it was on a
+// CPU, guest time included. host_irqs is how often the host answered L1 meanwhile: it must be 0, or L1 waited for
+// something that is not an instruction (a file that is not staged, as a rule). With --fifo, TEXT is awaited in a FIFO
+// made at PATH instead, which serves as the command's log file. The command's output is kept back until the measurement
+// is over, for to pass it on takes the host's help; then it goes to standard error. Exit code: 0, or the command's own
+// if that is not 0, or 125 if the command ended without TEXT.
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
@@ -61,10 +62,17 @@ Options parse(int argc, char** argv) {
     Options options;
     for (int c; (c = getopt_long(argc, argv, "+", kOptions, nullptr)) != -1;) {
         switch (c) {
-            case 'u': options.until = optarg; break;
-            case 'f': options.fifo = optarg; break;
-            case 'r': options.repeat = strtol(optarg, nullptr, 10); break;
-            default: usage();
+            case 'u':
+                options.until = optarg;
+                break;
+            case 'f':
+                options.fifo = optarg;
+                break;
+            case 'r':
+                options.repeat = strtol(optarg, nullptr, 10);
+                break;
+            default:
+                usage();
         }
     }
     options.command = argv + optind;
@@ -100,7 +108,7 @@ int64_t now_ns() {
 // In an L1 that counts instructions, a spinner keeps the clock from jumping while L1 waits for the host (see agent.cc).
 // What is measured must not wait for the host, and is better off without it.
 class WithoutSpinner {
-   public:
+public:
     WithoutSpinner() {
         if (FILE* file = fopen("/run/lab/spinner", "re")) {
             if (fscanf(file, "%d", &pid_) == 1) kill(pid_, SIGSTOP);
@@ -113,11 +121,12 @@ class WithoutSpinner {
     WithoutSpinner(const WithoutSpinner&) = delete;
     WithoutSpinner& operator=(const WithoutSpinner&) = delete;
 
-   private:
+private:
     pid_t pid_ = -1;
 };
 
-// Ticks and other periodic work fall at the same places in each measurement if each begins at the same phase of the clock.
+// Ticks and other periodic work fall at the same places in each measurement if each begins at the same phase of the
+// clock.
 void wait_for_phase() {
     const int64_t at = (now_ns() / kPhaseNs + 2) * kPhaseNs;
     const timespec t{.tv_sec = at / kNsPerS, .tv_nsec = at % kNsPerS};
@@ -191,11 +200,12 @@ Result measure(const Options& options) {
     }
     if (options.until.empty()) result.ns = now_ns() - start;
     result.host_irqs += host_irqs();
-    result.cpu_ns = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * kNsPerS + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
+    result.cpu_ns = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * kNsPerS +
+                    (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
     result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     if (!options.until.empty()) result.exit_code = seen ? -1 : kExitLab;
-    lseek(output[0], 0, SEEK_SET);              // of the file in memory; a pipe has nothing to rewind
-    fcntl(output[0], F_SETFL, O_NONBLOCK);      // of the pipe, which a child of the command may still hold
+    lseek(output[0], 0, SEEK_SET);          // of the file in memory; a pipe has nothing to rewind
+    fcntl(output[0], F_SETFL, O_NONBLOCK);  // of the pipe, which a child of the command may still hold
     pass_on(output[0], watched);
     close(output[0]);
     if (log >= 0) close(log);
@@ -209,7 +219,8 @@ int main(int argc, char** argv) {
     int worst = 0;
     for (long i = 0; i < options.repeat; i++) {
         const Result r = measure(options);
-        printf("ns=%lld cpu_ns=%lld host_irqs=%ld exit=%d\n", static_cast<long long>(r.ns), static_cast<long long>(r.cpu_ns), r.host_irqs, r.exit_code);
+        printf("ns=%lld cpu_ns=%lld host_irqs=%ld exit=%d\n", static_cast<long long>(r.ns),
+               static_cast<long long>(r.cpu_ns), r.host_irqs, r.exit_code);
         fflush(stdout);
         if (r.exit_code == kExitLab && !options.until.empty())
             fprintf(stderr, "measure: %s ended without \"%s\"\n", *options.command, options.until.c_str());

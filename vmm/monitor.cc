@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/monitor.h"
+
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "vmm/host_checks.h"
+
+namespace wisp {
+
+namespace {
+
+uint64_t clock_us(clockid_t clock) {
+    timespec now{};
+    clock_gettime(clock, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
+
+// A FIFO must open without a reader, and a reader that goes must not end us: read-write, and never waited for.
+Result<OwnedFd> open_sink(const std::string& path) {
+    OwnedFd file(open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600));
+    if (!file.valid()) return fail("Failed to open target file: %s", os_error(errno).c_str());
+    return file;
+}
+
+}  // namespace
+
+log::Config log_config(const Arguments& arguments) {
+    log::Config config;
+    config.instance_id = arguments.id;
+    if (arguments.logger.level) config.level = static_cast<log::Level>(*arguments.logger.level);
+    config.show_level = arguments.logger.show_level.value_or(false);
+    config.show_origin = arguments.logger.show_log_origin.value_or(false);
+    config.module = arguments.logger.module.value_or("");
+    return config;
+}
+
+Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, uint64_t start_ns) {
+    std::unique_ptr<Monitor> monitor(new Monitor(arguments, start_ns));
+    if (arguments.logger.log_path) TRY_CONTEXT("--log-path", monitor->configure_logger(arguments.logger));
+    if (arguments.metrics_path)
+        TRY_CONTEXT("--metrics-path", monitor->configure_metrics({*arguments.metrics_path, false, {}}));
+    monitor->loop_ = TRY(Loop::create());
+    if (!monitor->loop_->uses_io_uring())
+        LOG_WARNING("the event loop uses epoll: %s", monitor->loop_->fallback_reason().c_str());
+    monitor->signals_ =
+        TRY(SignalWatch::create(*monitor->loop_, [self = monitor.get()](int number) { self->on_signal(number); }));
+    monitor->stop_sink_ = std::make_unique<StopSink>(*monitor->loop_, [self = monitor.get()](Stop reason) {
+        self->end_ = std::move(reason);
+        self->loop_->stop();
+    });
+    return monitor;
+}
+
+Result<void> Monitor::start(const config::VmConfig& config) {
+    build_start_ns_ = monotonic_ns();
+    build_start_cpu_us_ = clock_us(CLOCK_PROCESS_CPUTIME_ID);
+    machine_ = TRY(Machine::launch(
+        {*loop_, *stop_sink_, timeline_, kernel_lease_signal(), [this](uint64_t exits) { on_boot_done(exits); }},
+        config));
+    return {};
+}
+
+void Monitor::on_boot_done(uint64_t exits) {
+    timeline_.mark(Mark::kInit, exits);
+    if (!arguments_.boot_timer) return;
+    const uint64_t us = (monotonic_ns() - build_start_ns_) / 1000;
+    const uint64_t cpu_us = clock_us(CLOCK_PROCESS_CPUTIME_ID) - build_start_cpu_us_;
+    LOG_INFO("Guest-boot-time = %6lu us %lu ms, %6lu CPU us %lu CPU ms", us, us / 1000, cpu_us, cpu_us / 1000);
+}
+
+void Monitor::on_signal(int number) {
+    if (number == kernel_lease_signal()) {
+        if (machine_) machine_->give_up_kernel_file();
+        return;
+    }
+    end_signal_ = number;
+    loop_->stop();
+}
+
+void Monitor::stop(ExitCode code, std::string message) {
+    end_ = {code, std::move(message)};
+    loop_->stop();
+}
+
+int Monitor::run(const std::function<void()>& before_exit) {
+    if (auto ran = loop_->run(); !ran) end_ = {ExitCode::kGenericError, ran.error().message};
+    if (machine_) machine_->finish();
+    if (metrics_file_.valid()) (void)flush_metrics();
+    before_exit();
+    say_how_it_ended();
+    if (end_signal_) die_by_signal(end_signal_);
+    return static_cast<int>(end_.code);
+}
+
+void Monitor::say_how_it_ended() const {
+    if (const auto status = machine_ ? machine_->guest_exit_status() : std::nullopt)
+        LOG_INFO("Guest-exit-status = %u", *status);
+    if (arguments_.timeline) fputs(timeline_.to_string().c_str(), stderr);
+    if (end_signal_)
+        LOG_INFO("stopped by %s", strsignal(end_signal_));
+    else if (end_.code == ExitCode::kOk)
+        LOG_INFO("Wisp exits with code 0: %s", end_.message.c_str());
+    else
+        LOG_ERROR("Wisp exits with code %d: %s", static_cast<int>(end_.code), end_.message.c_str());
+}
+
+void Monitor::pause(Handler done) {
+    machine_->pause([done = std::make_shared<Handler>(std::move(done))] { (*done)({}); });
+}
+
+void Monitor::resume(Handler done) {
+    machine_->resume();
+    done({});
+}
+
+void Monitor::create_snapshot(const config::SnapshotCreate&, Handler done) {
+    done(fail("snapshots are not part of this version of Wisp"));
+}
+
+void Monitor::load_snapshot(const config::SnapshotLoad&, std::move_only_function<void(Result<config::VmConfig>)> done) {
+    done(fail("snapshots are not part of this version of Wisp"));
+}
+
+Result<void> Monitor::patch_drive(const config::DrivePatch& patch) {
+    return machine_->patch_drive(patch);
+}
+
+Result<void> Monitor::patch_network_interface(const config::NetworkInterfacePatch&) {
+    return fail("virtio-net is not part of this version of Wisp");
+}
+
+Result<void> Monitor::send_ctrl_alt_del() {
+    return fail("the keyboard is not part of this version of Wisp");
+}
+
+Result<void> Monitor::configure_logger(const config::Logger& logger) {
+    log::Config config = log::config();
+    if (logger.log_path) {
+        OwnedFd file = TRY(open_sink(*logger.log_path));
+        config.fd = file.get();
+        log_file_.reset(file.release());
+    }
+    if (logger.level) config.level = static_cast<log::Level>(*logger.level);
+    if (logger.show_level) config.show_level = *logger.show_level;
+    if (logger.show_log_origin) config.show_origin = *logger.show_log_origin;
+    if (logger.module) config.module = *logger.module;
+    log::configure(std::move(config));
+    return {};
+}
+
+Result<void> Monitor::configure_metrics(const config::Metrics& metrics) {
+    metrics_file_ = TRY(open_sink(metrics.metrics_path));
+    return {};
+}
+
+Result<void> Monitor::flush_metrics() {
+    if (!metrics_file_.valid()) return {};
+    const std::string line = format("{\"utc_timestamp_ms\":%lu%s}\n", clock_us(CLOCK_REALTIME) / 1000,
+                                    metrics_source_ ? metrics_source_().c_str() : "");
+    // A FIFO without a reader takes no more at some point: the line is lost, as for a log.
+    if (write(metrics_file_.get(), line.data(), line.size()) < 0 && errno != EAGAIN)
+        return fail("%s", os_error(errno).c_str());
+    return {};
+}
+
+}  // namespace wisp

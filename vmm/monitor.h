@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Monitor: one run of the process, from nothing to the end of its VM. It owns the loop, the machine and what they tell
+// the operator, and does for the Controller what the machine itself must do.
+//
+// Threads: the loop's, but for on_boot_done().
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "vmm/arguments.h"
+#include "vmm/controller.h"
+#include "vmm/machine.h"
+#include "vmm/signals.h"
+#include "vmm/stop.h"
+#include "vmm/timeline.h"
+
+namespace wisp {
+
+class Monitor final : public MachineDriver {
+public:
+    /// Makes the loop and takes the signals over. `start_ns`: CLOCK_MONOTONIC at the start of the process.
+    static Result<std::unique_ptr<Monitor>> create(const Arguments& arguments, uint64_t start_ns);
+
+    Loop& loop() { return *loop_; }
+    /// What a metrics line has beside the time: members of an open JSON object, with a comma in front of each.
+    void set_metrics_source(std::function<std::string()> source) { metrics_source_ = std::move(source); }
+
+    /// Builds and starts the machine now, for a machine file.
+    Result<void> start(const config::VmConfig& config);
+    /// Runs until the VM ends or a signal comes. `before_exit` is called then, for what must not be left behind.
+    /// Returns the exit code, or ends the process by the signal.
+    int run(const std::function<void()>& before_exit);
+    /// Ends run() with this code.
+    void stop(ExitCode code, std::string message);
+
+    // For the Controller
+    void start(const config::VmConfig& config, Handler done) override { done(start(config)); }
+    void pause(Handler done) override;
+    void resume(Handler done) override;
+    void create_snapshot(const config::SnapshotCreate& request, Handler done) override;
+    void load_snapshot(const config::SnapshotLoad& request,
+                       std::move_only_function<void(Result<config::VmConfig>)> done) override;
+    Result<void> patch_drive(const config::DrivePatch& patch) override;
+    Result<void> patch_network_interface(const config::NetworkInterfacePatch& patch) override;
+    Result<void> send_ctrl_alt_del() override;
+    Result<void> flush_metrics() override;
+    Result<void> configure_logger(const config::Logger& logger) override;
+    Result<void> configure_metrics(const config::Metrics& metrics) override;
+
+private:
+    Monitor(const Arguments& arguments, uint64_t start_ns) : arguments_(arguments), timeline_(start_ns) {}
+    void on_boot_done(uint64_t exits);  // vCPU thread
+    void on_signal(int number);
+    void say_how_it_ended() const;
+
+    const Arguments& arguments_;
+    Timeline timeline_;
+    std::unique_ptr<Loop> loop_;
+    std::unique_ptr<SignalWatch> signals_;
+    std::unique_ptr<StopSink> stop_sink_;
+    std::unique_ptr<Machine> machine_;
+    OwnedFd log_file_, metrics_file_;
+    std::function<std::string()> metrics_source_;
+    uint64_t build_start_ns_ = 0, build_start_cpu_us_ = 0;
+    Stop end_;
+    int end_signal_ = 0;
+};
+
+/// The log as the command line wants it, before a logger is configured.
+log::Config log_config(const Arguments& arguments);
+
+}  // namespace wisp
