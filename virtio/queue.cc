@@ -177,7 +177,7 @@ const char* Queue::follow(uint16_t head, Walk& walk) const {
                 return "indirect table whose length is no multiple of 16";
             table = memory_->host_range({descriptor.address}, descriptor.length);
             if (!table) return "indirect table outside of guest memory";
-            entries = descriptor.length / sizeof descriptor;
+            entries = static_cast<uint32_t>(descriptor.length / sizeof descriptor);
             index = 0;
             continue;  // it only points at the chain, and there is no second one
         }

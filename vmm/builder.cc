@@ -46,6 +46,7 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
     TRY(machine->wait_for_vcpus());  // the boot vCPU may be in the guest by now
     machine->stay_out_of_exit();
     TRY(machine->console_->start());
+    TRY(host.seccomp.install(policy::Phase::kLoop));  // from here on nothing is built any more
     return machine;
 }
 
@@ -112,6 +113,7 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
         others_prepared_.count_down();  // well or not
     else if (vcpu)
         TRY(prepare_boot_vcpu(*vcpu));
+    if (vcpu) TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
     return vcpu;
 }
 

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <iterator>
-#include <span>
 
 namespace wisp::policy {
 
@@ -31,7 +30,11 @@ std::span<const sock_filter> filter_of(Phase phase) {
 }  // namespace
 
 Result<void> install(Phase phase) {
-    const auto filter = filter_of(phase);
+    return install(filter_of(phase));
+}
+
+Result<void> install(std::span<const sock_filter> filter) {
+    if (filter.empty()) return {};
     const sock_fprog program = {static_cast<unsigned short>(filter.size()), const_cast<sock_filter*>(filter.data())};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno("cannot set no_new_privs");
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
