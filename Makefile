@@ -76,7 +76,7 @@ else
 # A sanitizer's run time makes system calls of its own, which no policy of ours allows.
 test: setup-build-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(OUT)/wisp $(OUT)/unit-tests fuzz-replay guests
-	@WISP_BUILD=$(abspath $(OUT)) WISP_GUESTS=$(abspath $(BUILD))/guests WISP_FLAGS=--no-seccomp tests/run $(or $(TIERS),unit fuzz guest)
+	@WISP_BUILD=$(abspath $(OUT)) WISP_GUESTS=$(abspath $(BUILD))/guests WISP_FLAGS=--no-seccomp WISP_UNIT='~[filters]' tests/run $(or $(TIERS),unit fuzz guest)
 endif
 
 check: setup-build-check
@@ -142,7 +142,7 @@ $(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC
 
 .PHONY: unit
 unit: $(OUT)/unit-tests
-	@$(OUT)/unit-tests
+	@$(OUT)/unit-tests $(if $(SAN),'~[filters]')
 
 # The API with a machine that only takes notes, for the tests of the API.
 $(OUT)/api-server: $(call objects,tests/api/api_server.cc $(VMM_SRC) $(POLICY_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))

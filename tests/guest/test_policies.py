@@ -100,7 +100,7 @@ def test_a_refused_call_is_named_and_ends_with_148(tmp_path, threads):
 def test_a_bad_filter_file_is_one_clear_line(tmp_path, content, said):
     path = tmp_path / "filter"
     path.write_bytes(content)
-    done = subprocess.run([wisp.WISP, "--api-sock", str(tmp_path / "sock"), "--seccomp-filter", path], capture_output=True, text=True)
+    done = subprocess.run([*wisp.COMMAND, "--api-sock", str(tmp_path / "sock"), "--seccomp-filter", path], capture_output=True, text=True)
     assert done.returncode == wisp.EXIT_GENERIC
     assert len(done.stderr.splitlines()) == 1 and said in done.stderr and str(path) in done.stderr, done.stderr
     assert not os.path.exists(tmp_path / "sock")

@@ -108,7 +108,7 @@ def on_a_terminal(folder, seen):
         json.dump(wisp.machine(wisp.guest("serial")), out)
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(recording.wrapper[0], [*recording.wrapper, wisp.WISP, *wisp.FLAGS, "--no-api", "--config-file", path])
+        os.execv(recording.wrapper[0], [*recording.wrapper, *wisp.COMMAND, "--no-api", "--config-file", path])
     text = b""
     while b"hello from ring 0" not in text:
         text += os.read(terminal, 4096)
@@ -138,7 +138,7 @@ def through_the_api(folder, seen, *deny, direct=False):
     """Configured, started, used and changed by a client, as tests and users of Firecracker do."""
     recording = Recording(folder, *deny)
     sock = f"{folder}/api.sock"
-    process = subprocess.Popen([*recording.wrapper, wisp.WISP, *wisp.FLAGS, "--api-sock", sock, "--http-api-max-payload-size", "1000000"],
+    process = subprocess.Popen([*recording.wrapper, *wisp.COMMAND, "--api-sock", sock, "--http-api-max-payload-size", "1000000"],
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if "API server started" in line:

@@ -14,6 +14,7 @@ BUILD = os.environ.get("WISP_BUILD") or f"{PROJECT}/build"
 WISP = os.environ.get("WISP") or f"{BUILD}/wisp"
 GUESTS = os.environ.get("WISP_GUESTS") or f"{BUILD}/guests"
 FLAGS = os.environ.get("WISP_FLAGS", "").split()  # of every run, such as --no-seccomp with sanitizers
+COMMAND = [WISP, *FLAGS]
 LIMIT_S = 300  # generous: the slowest host is a software CPU that shares two cores
 
 EXIT_OK, EXIT_GENERIC, EXIT_BAD_SYSCALL, EXIT_BAD_CONFIGURATION, EXIT_ARGUMENTS = 0, 1, 148, 152, 153

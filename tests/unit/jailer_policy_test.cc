@@ -38,6 +38,8 @@ bool is_kernel_trampoline(int number) {
 volatile sig_atomic_t g_refused = 0;
 sigjmp_buf g_after_refusal;
 
+// Tests marked [filters] put a filter on a process: not for sanitizers, whose run time calls what it likes.
+
 // In a child process with the filter on: what `body` returns becomes its exit code.
 template <class Body>
 int in_filter(Phase phase, Body body) {
@@ -90,7 +92,7 @@ TEST_CASE("policies: each rule has a reason") {
         for (const Rule& rule : policy) CHECK(strlen(rule.reason) > 0);
 }
 
-TEST_CASE("policies: every call that no rule names is refused") {
+TEST_CASE("policies: every call that no rule names is refused", "[filters]") {
     for (const Phase phase : {Phase::kSetUp, Phase::kLoop, Phase::kVcpu}) {
         const auto names_allowed = allowed(phase);
         const int escaped = in_filter(phase, [&] {
@@ -105,7 +107,7 @@ TEST_CASE("policies: every call that no rule names is refused") {
     }
 }
 
-TEST_CASE("policies: arguments are checked") {
+TEST_CASE("policies: arguments are checked", "[filters]") {
     for (const Phase phase : {Phase::kSetUp, Phase::kLoop, Phase::kVcpu}) {
         CHECK(in_filter(phase, [] {
                   if (!refused(SYS_mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS)) return 1;
@@ -124,7 +126,7 @@ TEST_CASE("policies: arguments are checked") {
           }) == 0);
 }
 
-TEST_CASE("policies: the loop opens files that are there, as they are") {
+TEST_CASE("policies: the loop opens files that are there, as they are", "[filters]") {
     CHECK(in_filter(Phase::kLoop, [] {
               constexpr unsigned long kNowhere = -1;
               if (refused(SYS_openat, kNowhere, 0, O_RDWR | O_CLOEXEC | O_DIRECT)) return 1;
@@ -141,7 +143,7 @@ TEST_CASE("policies: the loop opens files that are there, as they are") {
           }) == 0);
 }
 
-TEST_CASE("policies: nothing about io_uring can be changed once the guest runs") {
+TEST_CASE("policies: nothing about io_uring can be changed once the guest runs", "[filters]") {
     CHECK(in_filter(Phase::kLoop, [] {
               if (!refused(SYS_io_uring_setup, 8, 0)) return 1;
               for (unsigned long operation = 0; operation < 64; ++operation)
@@ -155,7 +157,7 @@ TEST_CASE("policies: nothing about io_uring can be changed once the guest runs")
           }) == 0);
 }
 
-TEST_CASE("policies: phases add up") {
+TEST_CASE("policies: phases add up", "[filters]") {
     CHECK(in_filter(Phase::kSetUp, [] {
               if (refused(SYS_openat, -1, 0, 0)) return 1;
               if (!install(Phase::kLoop)) return 2;
@@ -165,7 +167,7 @@ TEST_CASE("policies: phases add up") {
           }) == 0);
 }
 
-TEST_CASE("policies: calls of another architecture kill") {
+TEST_CASE("policies: calls of another architecture kill", "[filters]") {
     CHECK(in_filter(Phase::kVcpu, [] {
               syscall(0x40000000 | SYS_write, -1, 0, 0);  // x32
               return 1;
