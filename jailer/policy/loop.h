@@ -27,6 +27,7 @@ inline constexpr Rule kLoopRun[] = {
     allow("mmap", without(2, PROT_EXEC), without(3, MAP_FIXED),
           "the allocator's large blocks; never code, never over what is there"),
     allow("munmap", "the allocator gives large blocks back"),
+    allow("mremap", is(3, MREMAP_MAYMOVE), "the allocator makes such a block larger"),
     // Drives.
     allow("preadv", "reads where the drive's engine is Sync"),
     allow("pwritev", "its writes, and small ones of the other engine"),
