@@ -242,3 +242,13 @@ TEST_CASE("config file: control characters in TOML are an error with its place")
                    Catch::Matchers::Contains("control character") && Catch::Matchers::Contains("line 2 column 2"));
     }
 }
+
+TEST_CASE("config file: a table header without a name is an error with its place") {
+    for (const char* text : {"[=", "[#", "[[[", "[[[[a]]", "[", "[[", "[.a]", "[a.[", "[]", "[\xb9"}) {
+        INFO(text);
+        const TemporaryFile file(text, ".toml");
+        const auto loaded = load_config_file(file.path);
+        REQUIRE_FALSE(loaded);
+        CHECK_THAT(loaded.error().message, Catch::Matchers::Contains("line 1 column"));
+    }
+}
