@@ -4,8 +4,10 @@
 #   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
 #   make test       all tests, on any host          make bench BENCH=boot|start|block|jail [PEER=path]
 #   make check      format, lint, include direction
+#   make fuzz FUZZ=block_request SECONDS=60     one target of tests/fuzz, with libFuzzer
 #
-# SAN=address,undefined or SAN=thread builds a second tree with those sanitizers.
+# SAN=address,undefined or SAN=thread builds a second tree with those sanitizers; `make test SAN=…` runs units, fuzz corpora and
+# tiny guests in it.
 
 comma := ,
 BUILD ?= build
@@ -14,6 +16,8 @@ OUT := $(BUILD)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 CXX ?= g++
 OPT ?= -O2
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
+# With sanitizers the compiler loses track of what is initialized, in its own library too.
+WARN += $(if $(SAN),-Wno-maybe-uninitialized) $(if $(findstring thread,$(SAN)),-Wno-tsan)
 HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fcf-protection -fstack-clash-protection
 CXXFLAGS += -std=c++23 $(OPT) -g1 $(WARN) $(HARDEN) -fno-exceptions -fno-rtti -fno-plt -ffunction-sections -fdata-sections \
             -I. $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize=vptr -fno-omit-frame-pointer)
@@ -27,7 +31,8 @@ VIRTIO_SRC := $(wildcard virtio/*.cc)
 VMM_SRC := $(filter-out vmm/main.cc,$(wildcard vmm/*.cc vmm/*/*.cc))
 API_SRC := $(wildcard api/*.cc)
 JAILER_SRC := $(filter-out jailer/main.cc jailer/runtime.cc,$(wildcard jailer/*.cc jailer/*/*.cc))
-UNIT_SRC := $(wildcard tests/unit/*.cc tests/support/*.cc)
+POLICY_SRC := jailer/policy/filter.cc
+UNIT_SRC := $(filter-out tests/support/call_recorder.cc,$(wildcard tests/unit/*.cc tests/support/*.cc))
 objects = $(patsubst %.cc,$(OUT)/obj/%.o,$(1))
 
 .DELETE_ON_ERROR:
@@ -59,23 +64,33 @@ demo: setup-build-kernel-lab
 	@$(MAKE) --no-print-directory rootfs
 	@demo/run
 
-TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests
+TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests fuzz-replay \
+          $(OUT)/tests/call-recorder $(OUT)/policy-compiler
+ifeq ($(SAN),)
 test: setup-build-kernel-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
 	@tests/run $(TIERS)
+else
+# A sanitizer's run time makes system calls of its own, which no policy of ours allows. Threads of a VM are not joined: the process ends.
+test: setup-build-test
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(OUT)/wisp $(OUT)/unit-tests fuzz-replay guests
+	@WISP_BUILD=$(abspath $(OUT)) WISP_GUESTS=$(abspath $(BUILD))/guests WISP_FLAGS=--no-seccomp WISP_UNIT='~[filters]' \
+	    TSAN_OPTIONS=report_thread_leaks=0 tests/run $(or $(TIERS),unit fuzz guest)
+endif
 
 check: setup-build-check
 	@/usr/bin/python3 -B tests/check.py
 
 bench: setup-build-kernel-lab-test
-	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools $(BUILD)/bench/jail_payload
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools $(BUILD)/bench/jail_payload \
+	    $(OUT)/tests/call-recorder
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
 	@/usr/bin/python3 -B bench/$(or $(BENCH),start).py
 
-$(OUT)/wisp: $(call objects,vmm/main.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/wisp: $(call objects,vmm/main.cc $(VMM_SRC) $(POLICY_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
 	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a -l:libhttp_parser.a
 
@@ -128,15 +143,45 @@ $(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC
 
 .PHONY: unit
 unit: $(OUT)/unit-tests
-	@$(OUT)/unit-tests
+	@$(OUT)/unit-tests $(if $(SAN),'~[filters]')
 
 # The API with a machine that only takes notes, for the tests of the API.
-$(OUT)/api-server: $(call objects,tests/api/api_server.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/api-server: $(call objects,tests/api/api_server.cc $(VMM_SRC) $(POLICY_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
 	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -l:libhttp_parser.a
 
-# Tiny guests: a few hundred instructions each, without a kernel.
-GUESTS := $(patsubst tests/guest/asm/%.S,$(BUILD)/guests/%,$(wildcard tests/guest/asm/*.S))
+# Records which system calls a process makes, thread by thread, and which rule of the policies allows each.
+$(OUT)/tests/call-recorder: tests/support/call_recorder.cc $(call objects,$(POLICY_SRC) base/result.cc)
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O1 -I. -Wall -Wextra -Werror $(if $(SAN),-fsanitize=$(SAN)) -o $@ $^
+
+# Fuzz targets: tests/fuzz/NAME.cc. fuzz-replay builds each to run its corpus, with the usual compiler; `make fuzz` builds one with
+# clang and libFuzzer, address and undefined sanitizers, and lets it search.
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.cc,%,$(filter-out tests/fuzz/replay.cc,$(wildcard tests/fuzz/*.cc)))
+FUZZED := $(call objects,$(VMM_SRC) $(POLICY_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+SECONDS ?= 60
+.PHONY: fuzz fuzz-replay
+fuzz-replay: $(patsubst %,$(OUT)/fuzz/%,$(FUZZ_TARGETS))
+$(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/%.o $(OUT)/obj/tests/fuzz/replay.o $(FUZZED)
+	@mkdir -p $(@D)
+	@echo "  link     $@"
+	@$(CXX) $(CXXFLAGS) -pie $(LDFLAGS) -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+FUZZ_SAN := fuzzer-no-link$(comma)address$(comma)undefined
+FUZZ_OUT := $(BUILD)/san-$(subst $(comma),-,$(FUZZ_SAN))
+$(OUT)/libfuzzer/%: $(OUT)/obj/tests/fuzz/%.o $(FUZZED)
+	@mkdir -p $(@D)
+	@echo "  link     $@"
+	@$(CXX) $(CXXFLAGS) -fsanitize=fuzzer -pie -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+fuzz: setup-build-fuzz
+	@test -n "$(filter $(FUZZ),$(FUZZ_TARGETS))" || { echo "make: FUZZ=one of: $(FUZZ_TARGETS)" >&2; exit 1; }
+	@$(MAKE) --no-print-directory -j$(shell nproc) CXX=clang++-19 WARN=-w SAN=$(FUZZ_SAN) $(FUZZ_OUT)/libfuzzer/$(FUZZ)
+	@mkdir -p $(BUILD)/fuzz-found/$(FUZZ)
+	@cd $(BUILD)/fuzz-found/$(FUZZ) && $(abspath $(FUZZ_OUT))/libfuzzer/$(FUZZ) -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 \
+	    -print_final_stats=1 . $(CURDIR)/tests/fuzz/corpus/$(FUZZ)
+
+# Tiny guests: a few hundred instructions each, without a kernel, and those in C that run in ring 3.
+GUESTS := $(patsubst tests/guest/asm/%.S,$(BUILD)/guests/%,$(wildcard tests/guest/asm/*.S)) \
+          $(patsubst tests/guest/hostile/%.c,$(BUILD)/guests/%,$(wildcard tests/guest/hostile/*.c))
 .PHONY: guests
 guests: $(GUESTS)
 $(BUILD)/guests/%: tests/guest/asm/%.S tests/guest/asm/guest.inc tests/guest/asm/guest.ld
@@ -160,13 +205,19 @@ $(BUILD)/bench/tsc_khz: bench/tsc_khz.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
-# Bench guests: freestanding programs that drive a device from ring 3. The compiler must not use SSE, which nobody has
+# Guests in C: freestanding programs that drive devices from ring 3. The compiler must not use SSE, which nobody has
 # switched on, nor call memset from within memset.
-$(BUILD)/bench/%_guest: bench/guest/%.c bench/guest/start.S bench/guest/runtime.c bench/guest/virtio.c bench/guest/runtime.h bench/guest/virtio.h bench/guest/guest.ld
+GUEST_PARTS := bench/guest/start.S bench/guest/runtime.c bench/guest/virtio.c
+define link_guest
 	@mkdir -p $(@D)
 	@$(CC) -std=gnu2x -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -fno-tree-loop-distribute-patterns \
-	    -fcf-protection=none -fno-pic -mno-sse -mcmodel=large -nostdlib -static -no-pie -Wl,-T,bench/guest/guest.ld \
+	    -fcf-protection=none -fno-pic -mno-sse -mcmodel=large -nostdlib -static -no-pie -I. -Wl,-T,bench/guest/guest.ld \
 	    -Wl,--build-id=none -Wl,--no-warn-rwx-segments -o $@ $(filter %.c %.S,$^)
+endef
+$(BUILD)/bench/%_guest: bench/guest/%.c $(GUEST_PARTS) $(wildcard bench/guest/*.h) bench/guest/guest.ld
+	$(link_guest)
+$(BUILD)/guests/%: tests/guest/hostile/%.c $(GUEST_PARTS) $(wildcard bench/guest/*.h tests/guest/hostile/*.h) bench/guest/guest.ld
+	$(link_guest)
 
 .PHONY: bench-block-tools
 bench-block-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest

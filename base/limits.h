@@ -18,6 +18,7 @@ inline constexpr unsigned kMaxVcpus = 32;           // Firecracker's bound, and 
 inline constexpr uint64_t kMaxMemoryMib = 1 << 20;  // 1 TiB, below the width of every guest physical address
 inline constexpr size_t kMaxCommandLine = 2048;     // bytes, with what the monitor appends; Firecracker's bound
 inline constexpr size_t kMaxMmioDevices = 19;       // GSIs 5 to 23: one interrupt each
+inline constexpr size_t kMaxSeccompFile = 100'000;  // bytes of an operator's filters; Firecracker's bound
 inline constexpr size_t kMaxConfigFile = 1 << 20;   // bytes of a machine file
 
 // Kernel images

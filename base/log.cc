@@ -49,6 +49,7 @@ size_t write_prefix(char* out, size_t size, Level level, const char* file, int l
 }  // namespace
 
 void configure(Config config) {
+    tzset();  // reads the time zone's file, which a system call filter may forbid by the time of the first line
     g_config = std::move(config);
 }
 const Config& config() {

@@ -7,7 +7,9 @@ jail.setup          this host, µs, median
 jail.crowd          this host with 500 mounts more: 10 at once against one alone. Its value is how much longer the crowd takes
                     than 10 alone, one after the other, spread over the CPUs: 1 if they do not hinder each other at all. The note says
                     what each one saw.
-Needs root for the last two, which are left out without it.
+seccomp.loop, .vcpu system calls that a thread of that kind may make while a guest runs (Firecracker: 50 and 27)
+seccomp.start       exec to the guest's first MMIO write, ms, median, against the same without filters
+Needs root for jail.setup and jail.crowd, which are left out without it.
 """
 import ctypes
 import os
@@ -19,6 +21,10 @@ import tempfile
 import time
 
 import report
+import start
+
+sys.path.insert(0, f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/tests/support")
+import policies  # noqa: E402
 
 JAILER = f"{report.BUILD}/wisp-jailer"
 PAYLOAD = f"{report.BUILD}/bench/jail_payload"
@@ -146,8 +152,24 @@ def add(results, name, unit, goal, values, note=None):
                     note=note(jailer) if note else None)
 
 
+def add_filters(results):
+    for threads, goal, firecracker in (("loop", 44, 50), ("vcpu", 24, 27)):
+        results.add(f"seccomp.{threads}", len(policies.calls_of(threads)), "calls", goal=goal, reference=("Firecracker 1.17", firecracker))
+    wisp = f"{report.BUILD}/wisp"
+    times = {"": [], "--no-seccomp": []}
+    with tempfile.TemporaryDirectory() as folder:
+        config = start.machine_file(folder, "first")
+        for _ in range(ROUNDS):
+            for flag in times:
+                times[flag] += start.timed(1, "line", "Guest-boot-time", "--", wisp, "--no-api", "--boot-timer", "--config-file", config,
+                                           *flag.split())
+    filtered, free = (report.spread(times[flag])[0] for flag in times)
+    results.add("seccomp.start", filtered, "ms", reference=("--no-seccomp", free))
+
+
 def main():
     results = report.Report("jail")
+    add_filters(results)
     counts = count_instructions()
     add(results, "jail.setup_minstr", "Minstr", 1.5, counts, lambda _: f"floor (the payload alone) {counts['floor']:.2f}")
     if os.geteuid() != 0:

@@ -45,6 +45,8 @@ Result<void> empty_bounding_set() {
     return {};
 }
 
-Result<void> drop_capabilities() { return write_capabilities({}); }
+Result<void> drop_capabilities() {
+    return write_capabilities({});
+}
 
 }  // namespace wisp::jailer

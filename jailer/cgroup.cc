@@ -23,7 +23,10 @@ Result<void> Cgroups::will_enter(const Directory& cgroup, const Directory& hiera
     // In a cgroup namespace the origin may lie outside of what is mounted here; the top is then the nearest place.
     auto origin = open_file(hierarchy.path + TRY(own_cgroup(controller)) + "/cgroup.procs", O_WRONLY);
     if (!origin) origin = open_beneath(hierarchy, "cgroup.procs", O_WRONLY);
-    memberships_.push_back({std::move(processes), TRY(std::move(origin)), cgroup.path});
+    memberships_.push_back({
+        std::move(processes), TRY(std::move(origin))
+        , cgroup.path
+    });
     return {};
 }
 
@@ -32,7 +35,8 @@ Result<void> Cgroups::enter() const {
         // "0" is whoever writes it: right in any pid namespace.
         if (write(membership.processes.get(), "0", 1) == 1) continue;
         if (errno == ENOSPC)
-            return fail_errno("cannot enter cgroup %s: its cpuset has no CPUs or no memory nodes", membership.path.c_str());
+            return fail_errno("cannot enter cgroup %s: its cpuset has no CPUs or no memory nodes",
+                              membership.path.c_str());
         return fail_errno("cannot enter cgroup %s", membership.path.c_str());
     }
     return {};

@@ -12,7 +12,9 @@ namespace {
 // The one global of the jailer: a signal handler has nothing else to write to.
 volatile sig_atomic_t g_signal = 0;
 
-void note_signal(int number) { g_signal = number; }
+void note_signal(int number) {
+    g_signal = number;
+}
 
 }  // namespace
 
@@ -31,13 +33,18 @@ Result<void> arm_deadline(unsigned seconds) {
     return {};
 }
 
-void rearm_deadline(unsigned seconds) { alarm(seconds); }
-void disarm_deadline() { alarm(0); }
+void rearm_deadline(unsigned seconds) {
+    alarm(seconds);
+}
+void disarm_deadline() {
+    alarm(0);
+}
 
 Result<void> check_deadline() {
     if (g_signal == 0) return {};
     if (g_signal == SIGALRM)
-        return fail("set-up took longer than %u s; a file system or a cgroup of this host does not answer", kSetUpDeadline_s);
+        return fail("set-up took longer than %u s; a file system or a cgroup of this host does not answer",
+                    kSetUpDeadline_s);
     return fail("stopped by %s", sigabbrev_np(g_signal) ? format("SIG%s", sigabbrev_np(g_signal)).c_str() : "a signal");
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The limit on how long set-up may take, and the signals that end it early. Both only interrupt the system call under
-// way and leave a mark, so that the step fails like any other and everything is taken back: a jailer that simply died of
-// SIGTERM would leave its directories and cgroups.
+// way and leave a mark, so that the step fails like any other and everything is taken back: a jailer that simply died
+// of SIGTERM would leave its directories and cgroups.
 #pragma once
 
 #include "base/result.h"

@@ -45,8 +45,8 @@ std::optional<unsigned> find_userfaultfd_minor() {
     return static_cast<unsigned>(strtoul(list->c_str() + (line == std::string::npos ? 0 : line), nullptr, 10));
 }
 
-Result<void> make_device_nodes(const Directory& dev, const Directory& dev_net, std::optional<unsigned> userfaultfd_minor,
-                               Undo& undo) {
+Result<void> make_device_nodes(const Directory& dev, const Directory& dev_net,
+                               std::optional<unsigned> userfaultfd_minor, Undo& undo) {
     TRY(make_node(dev_net, "tun", MISC_MAJOR, kTunMinor, undo));
     TRY(make_node(dev, "kvm", MISC_MAJOR, kKvmMinor, undo));
     if (const auto made = make_node(dev, "urandom", MEM_MAJOR, kUrandomMinor, undo); !made)

@@ -24,8 +24,12 @@ constexpr size_t kSmallFile = 64 << 10;
 // A buffer on the stack: each of its pages is a page fault, which costs more than one more read and write.
 constexpr size_t kBlock = 8 << 10;
 
-std::string last_component(const std::string& path) { return path.substr(path.rfind('/') + 1); }
-std::string directory_part(const std::string& path) { return path.substr(0, path.rfind('/') + 1); }
+std::string last_component(const std::string& path) {
+    return path.substr(path.rfind('/') + 1);
+}
+std::string directory_part(const std::string& path) {
+    return path.substr(0, path.rfind('/') + 1);
+}
 
 // Where the symbolic link at `path` leads.
 Result<std::string> read_link(const std::string& path) {
@@ -64,7 +68,8 @@ Result<void> copy_small(const Executable& from, int to, const std::string& to_pa
     return {};
 }
 
-// A file system that can share blocks does so at once; page cache, which is what must not be shared, belongs to each file.
+// A file system that can share blocks does so at once; page cache, which is what must not be shared, belongs to each
+// file.
 Result<void> copy_large(const Executable& from, int to, const std::string& to_path) {
     if (ioctl(to, FICLONE, from.fd.get()) == 0) return {};
     for (off_t offset = 0; static_cast<uint64_t>(offset) < from.size_bytes;) {
@@ -92,7 +97,8 @@ Result<void> remove_old_copy(const Directory& root, const std::string& name) {
     const std::string path = root.path + "/" + name;
     const OwnedFd old = TRY(open_beneath(root, name, O_PATH));
     const struct stat status = TRY(stat_of(old.get(), path));
-    if (!S_ISREG(status.st_mode)) return fail("%s stands where the executable goes and is not a file; remove it", path.c_str());
+    if (!S_ISREG(status.st_mode))
+        return fail("%s stands where the executable goes and is not a file; remove it", path.c_str());
     if (status.st_nlink != 1)
         return fail("%s stands where the executable goes and has %lu names (hard links); remove it", path.c_str(),
                     static_cast<unsigned long>(status.st_nlink));

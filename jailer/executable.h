@@ -15,7 +15,8 @@ namespace wisp::jailer {
 struct Executable {
     OwnedFd fd;
     std::string path;  ///< as the operator gave it, for messages
-    std::string name;  ///< of the file behind all symbolic links: names the jail's directory, its pid file and its cgroup
+    std::string
+        name;  ///< of the file behind all symbolic links: names the jail's directory, its pid file and its cgroup
     uint64_t size_bytes = 0;
     mode_t mode = 0;
 };
@@ -23,8 +24,8 @@ struct Executable {
 /// Opens the operator's executable. Anything but a regular file that someone may execute is an error.
 Result<Executable> open_executable(const std::string& path);
 
-/// Copies it to `root` under its name and returns the copy, open for reading and not for writing. A file of that name is
-/// replaced, never written into: someone may hold it open, or it may be another name of a file elsewhere.
+/// Copies it to `root` under its name and returns the copy, open for reading and not for writing. A file of that name
+/// is replaced, never written into: someone may hold it open, or it may be another name of a file elsewhere.
 Result<OwnedFd> copy_executable(const Executable& executable, const Directory& root, Undo& undo);
 
 }  // namespace wisp::jailer

@@ -15,8 +15,8 @@ Result<void> set_file_owner(uid_t uid, gid_t gid) {
     // Neither call reports an error; asking for an impossible id changes nothing and returns the present one.
     if (static_cast<uid_t>(setfsuid(static_cast<uid_t>(-1))) != uid ||
         static_cast<gid_t>(setfsgid(static_cast<gid_t>(-1))) != gid)
-        return fail("cannot make files as uid %u, gid %u; run the jailer as root, in a user namespace that maps them", uid,
-                    gid);
+        return fail("cannot make files as uid %u, gid %u; run the jailer as root, in a user namespace that maps them",
+                    uid, gid);
     return {};
 }
 
@@ -29,6 +29,8 @@ Result<void> make_files_as(uid_t uid, gid_t gid) {
     return write_capabilities(sets);
 }
 
-Result<void> make_files_as_root() { return set_file_owner(0, 0); }
+Result<void> make_files_as_root() {
+    return set_file_owner(0, 0);
+}
 
 }  // namespace wisp::jailer

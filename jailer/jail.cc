@@ -77,8 +77,8 @@ Result<void> prepare_cgroups(Jail& jail) {
     return jail.cgroups.prepare(jail.options, jail.options.parent_cgroup.value_or(jail.executable.name), jail.undo);
 }
 
-// <base>/<executable>/<id>. All jails of one executable share <base>/<executable>, so one that fails may remove it, empty,
-// in the moment in which another wants to make its own directory in it: then once more.
+// <base>/<executable>/<id>. All jails of one executable share <base>/<executable>, so one that fails may remove it,
+// empty, in the moment in which another wants to make its own directory in it: then once more.
 Result<void> make_jail_directory(Jail& jail) {
     constexpr int kAttempts = 16;
     const uid_t uid = jail.options.uid;
@@ -92,7 +92,9 @@ Result<void> make_jail_directory(Jail& jail) {
     }
 }
 
-Result<void> own_files(Jail& jail) { return make_files_as(jail.options.uid, jail.options.gid); }
+Result<void> own_files(Jail& jail) {
+    return make_files_as(jail.options.uid, jail.options.gid);
+}
 
 // What the monitor finds in its root. Directories that were prepared before are handed over to it.
 Result<void> make_root(Jail& jail) {
@@ -122,8 +124,12 @@ Result<void> copy_program(Jail& jail) {
     return {};
 }
 
-Result<void> own_files_as_root(Jail&) { return make_files_as_root(); }
-Result<void> enter_jail_root(Jail& jail) { return enter_root(jail.root); }
+Result<void> own_files_as_root(Jail&) {
+    return make_files_as_root();
+}
+Result<void> enter_jail_root(Jail& jail) {
+    return enter_root(jail.root);
+}
 
 Result<void> fork_monitor(Jail& jail) {
     jail.parent_cpu_us = own_cpu_time_us() - jail.start_cpu_us;
@@ -138,8 +144,12 @@ Result<void> write_pid(Jail& jail) {
     return write_pid_file(jail.root, jail.executable.name, pid, jail.undo);
 }
 
-Result<void> enter_cgroups(Jail& jail) { return jail.cgroups.enter(); }
-Result<void> set_limits(Jail& jail) { return set_resource_limits(jail.options.limits); }
+Result<void> enter_cgroups(Jail& jail) {
+    return jail.cgroups.enter();
+}
+Result<void> set_limits(Jail& jail) {
+    return set_resource_limits(jail.options.limits);
+}
 Result<void> become_program(Jail& jail);
 
 // The whole of it, in order. First what needs the host in view …
@@ -169,11 +179,21 @@ Result<void> replace_streams(Jail& jail) {
     return replace_standard_streams(jail.null.get());
 }
 
-Result<void> forbid_new_privileges(Jail&) { return set_no_new_privileges(); }
-Result<void> apply_landlock(Jail& jail) { return restrict_with_landlock(jail.root.fd.get(), jail.copy.get()); }
-Result<void> empty_bounds(Jail&) { return empty_bounding_set(); }
-Result<void> become_user(Jail& jail) { return become(jail.options.uid, jail.options.gid); }
-Result<void> drop_all_capabilities(Jail&) { return drop_capabilities(); }
+Result<void> forbid_new_privileges(Jail&) {
+    return set_no_new_privileges();
+}
+Result<void> apply_landlock(Jail& jail) {
+    return restrict_with_landlock(jail.root.fd.get(), jail.copy.get());
+}
+Result<void> empty_bounds(Jail&) {
+    return empty_bounding_set();
+}
+Result<void> become_user(Jail& jail) {
+    return become(jail.options.uid, jail.options.gid);
+}
+Result<void> drop_all_capabilities(Jail&) {
+    return drop_capabilities();
+}
 
 Result<void> execute(Jail& jail) {
     disarm_deadline();
@@ -201,7 +221,9 @@ Result<void> inject_fault(const Step& step) {
     return {};
 }
 #else
-Result<void> inject_fault(const Step&) { return {}; }
+Result<void> inject_fault(const Step&) {
+    return {};
+}
 #endif
 
 Result<void> run_steps(Jail& jail, std::span<const Step> steps) {

@@ -7,8 +7,8 @@
 
 namespace wisp::jailer {
 
-/// Returns an error, with nothing left behind on the host; or success in the launcher of a daemon or a pid namespace, once
-/// the program runs. Otherwise the program takes this process over and nothing returns.
+/// Returns an error, with nothing left behind on the host; or success in the launcher of a daemon or a pid namespace,
+/// once the program runs. Otherwise the program takes this process over and nothing returns.
 Result<void> run_in_jail(const Options& options);
 
 }  // namespace wisp::jailer

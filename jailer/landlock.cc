@@ -70,7 +70,8 @@ Result<void> restrict_with_landlock(int root_fd, int program_fd) {
     const uint64_t everything = rules.handled_access_fs;
     TRY(allow_beneath(ruleset, root_fd, everything & ~(kExecute | kMakeDevices | LANDLOCK_ACCESS_FS_REFER)));
     TRY(allow_beneath(ruleset, program_fd, kExecute | LANDLOCK_ACCESS_FS_READ_FILE));
-    if (syscall(SYS_landlock_restrict_self, ruleset.get(), 0) < 0) return fail_errno("cannot apply the Landlock ruleset");
+    if (syscall(SYS_landlock_restrict_self, ruleset.get(), 0) < 0)
+        return fail_errno("cannot apply the Landlock ruleset");
     return {};
 }
 

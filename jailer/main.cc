@@ -15,7 +15,9 @@ namespace {
 // Clients read the first line: the Firecracker that is stood in for. The second is Wisp's own version.
 constexpr char kVersionText[] = "Jailer v1.17.0\nWisp v0.1.0\n";
 
-int print(const char* text) { return wisp::write_all(STDOUT_FILENO, text, strlen(text), "stdout") ? 0 : EXIT_FAILURE; }
+int print(const char* text) {
+    return wisp::write_all(STDOUT_FILENO, text, strlen(text), "stdout") ? 0 : EXIT_FAILURE;
+}
 
 int report(const wisp::Error& error) {
     const std::string line = "wisp-jailer: " + error.message + "\n";

@@ -28,12 +28,13 @@ namespace {
 // Below this many mounts a copy of the namespace costs less than the search for a smaller one.
 constexpr unsigned kFewMounts = 8;
 
-// How many namespaces older than ours are looked at: none where the jailer runs on the host, few in tests and containers.
+// How many namespaces older than ours are looked at: none where the jailer runs on the host, few in tests and
+// containers.
 constexpr int kMaxOlderNamespaces = 8;
 
-// The kernel's own namespace, of its thread that fills /dev: one or two mounts, as old as the host, and the second oldest
-// there is. Not just any small one: in that of a sandbox the root may be a directory long removed, on which nothing can be
-// mounted. It lends its smallness and nothing else: it is copied before anything is done to it.
+// The kernel's own namespace, of its thread that fills /dev: one or two mounts, as old as the host, and the second
+// oldest there is. Not just any small one: in that of a sandbox the root may be a directory long removed, on which
+// nothing can be mounted. It lends its smallness and nothing else: it is copied before anything is done to it.
 OwnedFd find_kernel_namespace() {
     mnt_ns_info info = {.size = sizeof info, .nr_mounts = 0, .mnt_ns_id = 0};
     OwnedFd oldest(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)), second;
@@ -64,7 +65,8 @@ Result<void> pivot_to_working_directory() {
     // The old root lands on top of the new one, where "." reaches it: no directory has to be made for it.
     if (syscall(SYS_pivot_root, ".", ".") < 0) {
         if (errno == EINVAL)
-            return fail_errno("cannot leave the host's root, which is its initial ramfs; switch_root on the host first");
+            return fail_errno(
+                "cannot leave the host's root, which is its initial ramfs; switch_root on the host first");
         return fail_errno("cannot make the jail the root");
     }
     if (umount2(".", MNT_DETACH) < 0) return fail_errno("cannot detach the host's root");
@@ -76,8 +78,8 @@ Result<void> pivot_to_working_directory() {
 Result<void> enter_root(const Directory& root) {
     const char* const path = root.path.c_str();
     // Cloned before the namespace is left, because a mount can be cloned only in the namespace it is in.
-    const long clone_fd = syscall(SYS_open_tree, root.fd.get(), "",
-                                  AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    const long clone_fd =
+        syscall(SYS_open_tree, root.fd.get(), "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
     if (clone_fd < 0) return fail_errno("cannot clone the mount of %s; run the jailer as root", path);
     const OwnedFd clone(static_cast<int>(clone_fd));
 

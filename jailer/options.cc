@@ -81,7 +81,8 @@ Result<void> add_cgroup(Options& options, std::string_view value) {
 
 Result<void> set_cgroup_version(Options& options, std::string_view value) {
     if (value != "1" && value != "2")
-        return fail("--cgroup-version %.*s does not exist: it takes 1 or 2", static_cast<int>(value.size()), value.data());
+        return fail("--cgroup-version %.*s does not exist: it takes 1 or 2", static_cast<int>(value.size()),
+                    value.data());
     options.cgroup_version = value == "1" ? 1 : 2;
     return {};
 }
@@ -94,7 +95,8 @@ Result<void> add_resource_limit(Options& options, std::string_view value) {
         return fail("--resource-limit %.*s is not of the form fsize=<bytes> or no-file=<descriptors>",
                     static_cast<int>(value.size()), value.data());
     if (!parse_decimal(value.substr(equals + 1), number))
-        return fail("--resource-limit %.*s: what follows '=' is not a number", static_cast<int>(value.size()), value.data());
+        return fail("--resource-limit %.*s: what follows '=' is not a number", static_cast<int>(value.size()),
+                    value.data());
     if (resource == "fsize")
         options.limits.file_size_bytes = number;
     else
@@ -120,7 +122,8 @@ constexpr Flag kFlags[] = {
     {"netns", true, false, false,
      [](Options& o, std::string_view v) { return parse_path("--netns", v, o.netns.emplace()); }},
     {"daemonize", false, false, false, [](Options& o, std::string_view) { return o.daemonize = true, Result<void>(); }},
-    {"new-pid-ns", false, false, false, [](Options& o, std::string_view) { return o.new_pid_ns = true, Result<void>(); }},
+    {"new-pid-ns", false, false, false,
+     [](Options& o, std::string_view) { return o.new_pid_ns = true, Result<void>(); }},
     {"cgroup", true, false, true, add_cgroup},
     {"cgroup-version", true, false, false, set_cgroup_version},
     {"parent-cgroup", true, false, false, set_parent_cgroup},
@@ -180,7 +183,8 @@ Result<Options> parse_options(int argc, const char* const* argv) {
     for (++i; i < argc; ++i) options.program_arguments.emplace_back(argv[i]);
 
     for (const Flag& flag : kFlags)
-        if (flag.required && !seen[&flag - kFlags]) return fail("--%s is missing; the jailer cannot do without it", flag.name);
+        if (flag.required && !seen[&flag - kFlags])
+            return fail("--%s is missing; the jailer cannot do without it", flag.name);
     return options;
 }
 

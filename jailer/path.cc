@@ -12,7 +12,8 @@ namespace {
 
 // Where a directory is wanted and the last component is a symbolic link, the kernel says ENOTDIR, elsewhere ELOOP.
 std::unexpected<Error> cannot_open(const std::string& path) {
-    if (errno == ELOOP) return fail_errno("%s is a symbolic link, which the jail does not follow; remove it", path.c_str());
+    if (errno == ELOOP)
+        return fail_errno("%s is a symbolic link, which the jail does not follow; remove it", path.c_str());
     if (errno == ENOTDIR)
         return fail_errno("%s is a symbolic link or file where the jail needs a directory; remove it", path.c_str());
     return fail_errno("cannot open %s", path.c_str());
@@ -45,7 +46,10 @@ Result<Directory> make_directory(const Directory& parent, const std::string& nam
     const bool made = mkdirat(parent.fd.get(), name.c_str(), mode) == 0;
     if (!made && errno != EEXIST) return fail_errno("cannot make directory %s/%s", parent.path.c_str(), name.c_str());
     if (made) undo.remove_directory(parent.fd.get(), name);
-    return Directory{TRY(open_beneath(parent, name, O_RDONLY | O_DIRECTORY)), parent.path + "/" + name, made};
+    return Directory {
+        TRY(open_beneath(parent, name, O_RDONLY | O_DIRECTORY))
+        , parent.path + "/" + name, made
+    };
 }
 
 Result<void> check_owner(const Directory& directory, uid_t trusted_uid) {
@@ -65,7 +69,8 @@ Result<void> hand_over(const Directory& directory, const Ownership& owner, Undo&
     undo.restore_ownership(fd, status.st_uid, status.st_gid, mode);
     if (fchown(fd, owner.uid, owner.gid) < 0)
         return fail_errno("cannot give %s to uid %u, gid %u", directory.path.c_str(), owner.uid, owner.gid);
-    if (fchmod(fd, owner.mode) < 0) return fail_errno("cannot set the mode of %s to %o", directory.path.c_str(), owner.mode);
+    if (fchmod(fd, owner.mode) < 0)
+        return fail_errno("cannot set the mode of %s to %o", directory.path.c_str(), owner.mode);
     return {};
 }
 

@@ -14,7 +14,8 @@ struct StartTimes {
     uint64_t parent_cpu_us;  ///< processor time of the jailer, all its processes before the monitor's included
 };
 
-/// Executes /`name` with an empty environment and the arguments that Firecracker's jailer gives. Returns only if it cannot.
+/// Executes /`name` with an empty environment and the arguments that Firecracker's jailer gives. Returns only if it
+/// cannot.
 Error execute_program(const std::string& name, const Options& options, const StartTimes& times);
 
 }  // namespace wisp::jailer

@@ -24,7 +24,8 @@ void remove_soon(int directory_fd, const char* name) {
     constexpr int kAttempts = 2000;
     constexpr useconds_t kPause_us = 1000;
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
-        if (unlinkat(directory_fd, name, AT_REMOVEDIR) == 0 || errno != EBUSY || has_children(directory_fd, name)) return;
+        if (unlinkat(directory_fd, name, AT_REMOVEDIR) == 0 || errno != EBUSY || has_children(directory_fd, name))
+            return;
         usleep(kPause_us);
     }
 }

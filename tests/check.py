@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What `make check` holds the sources to: licence headers, the direction of includes, headers that stand alone, format, shell."""
+"""What `make check` holds the sources to: licence headers, the direction of includes, headers that stand alone, format, shell, Python."""
 import os
 import re
 import shutil
@@ -74,6 +74,17 @@ def check_shell(paths):
         faults.append(ran.stdout)
 
 
+def check_python(paths):
+    tool = shutil.which("pyflakes3") or sys.exit("check: pyflakes3 is missing: setup/install-packages check")
+    ran = subprocess.run([tool, *paths], capture_output=True, text=True)
+    faults.extend((ran.stdout + ran.stderr).splitlines())
+
+
+def check_empty(path, text):
+    if not text:
+        fault(path, 1, "is empty")
+
+
 def main():
     files = {}
     for path in tracked():
@@ -82,6 +93,7 @@ def main():
         except UnicodeDecodeError:
             continue
     for path, text in files.items():
+        check_empty(path, text)
         check_licence(path, text)
         if path.endswith((".h", ".cc")):
             check_includes(path, text)
@@ -89,6 +101,7 @@ def main():
     check_format([path for path in sources if path.endswith((".h", ".cc"))])
     check_headers_stand_alone([path for path in files if path.split("/")[0] in MAY_INCLUDE and path.endswith(".h")])
     check_shell([path for path, text in files.items() if re.match(r"#!.*\b(bash|sh)\b", text) and "busybox" not in text[:30]])
+    check_python([path for path, text in files.items() if path.endswith(".py") or re.match(r"#!.*\bpython", text)])
     for line in faults:
         print(line)
     print(f"check: {len(files)} files, {len(faults)} faults")

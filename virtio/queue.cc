@@ -161,7 +161,7 @@ const char* Queue::follow(uint16_t head, Walk& walk) const {
     uint32_t index = head;
     uint64_t total = 0;
     size_t segments = 0, readable = 0;
-    bool writable_seen = false;
+    bool writable_seen = false, in_indirect_table = false;
 
     for (uint32_t count = 0; count < state_.size;) {
         Descriptor descriptor;
@@ -171,14 +171,16 @@ const char* Queue::follow(uint16_t head, Walk& walk) const {
 
         if (flags & VRING_DESC_F_INDIRECT) {
             if (!indirect_) return "indirect descriptor without VIRTIO_F_INDIRECT_DESC";
-            if (table != descriptors_) return "indirect descriptor within an indirect table";
+            // Not told by the table's address: an indirect table may be placed over the descriptor table itself.
+            if (in_indirect_table) return "indirect descriptor within an indirect table";
             if (flags & VRING_DESC_F_NEXT) return "descriptor is both indirect and followed by another";
             if (descriptor.length == 0 || descriptor.length % sizeof descriptor != 0)
                 return "indirect table whose length is no multiple of 16";
             table = memory_->host_range({descriptor.address}, descriptor.length);
             if (!table) return "indirect table outside of guest memory";
-            entries = descriptor.length / sizeof descriptor;
+            entries = static_cast<uint32_t>(descriptor.length / sizeof descriptor);
             index = 0;
+            in_indirect_table = true;
             continue;  // it only points at the chain, and there is no second one
         }
 

@@ -53,6 +53,7 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
     TRY(machine->wait_for_vcpus());  // the boot vCPU may be in the guest by now
     machine->stay_out_of_exit();
     TRY(machine->console_->start());
+    TRY(host.seccomp.install(policy::Phase::kLoop));  // from here on nothing is built any more
     return machine;
 }
 
@@ -120,6 +121,7 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
     if (id != 0) {
         auto vcpu = create_vcpu(id);
         others_prepared_.count_down();  // well or not
+        if (vcpu) TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
         return vcpu;
     }
     cpuid_ = kvm_->supported_cpuid();  // asks every leaf of the CPU: slow where CPUID itself is emulated
@@ -129,6 +131,7 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
     warm_up();
     VcpuFd vcpu = TRY(create_vcpu(id));
     TRY(prepare_boot_vcpu(vcpu));
+    TRY(host_.seccomp.install(policy::Phase::kVcpu));
     return vcpu;
 }
 

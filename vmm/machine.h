@@ -28,6 +28,7 @@
 #include "vmm/legacy/i8042.h"
 #include "vmm/legacy/lazy_pit.h"
 #include "vmm/legacy/power.h"
+#include "vmm/seccomp.h"
 #include "vmm/stop.h"
 #include "vmm/timeline.h"
 #include "vmm/vcpu.h"
@@ -39,6 +40,7 @@ struct MachineHost {
     Loop& loop;
     StopSink& stop;
     Timeline& timeline;
+    const Seccomp& seccomp;
     int kernel_lease_signal;  ///< sent to the loop's thread when somebody wants to write the kernel image
     /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has
     /// returned.

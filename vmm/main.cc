@@ -15,6 +15,7 @@
 #include "vmm/config/vm_config.h"
 #include "vmm/controller.h"
 #include "vmm/monitor.h"
+#include "vmm/seccomp.h"
 #include "vmm/signals.h"
 #include "vmm/version.h"
 
@@ -88,6 +89,11 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
     if (print_and_leave(*arguments)) return 0;
     if (arguments->start_time_us) start_ns = *arguments->start_time_us * 1000;
     log::configure(log_config(*arguments));
+    // Before anything else is read: all of it is built under the filter of the set-up phase.
+    auto seccomp = Seccomp::create(*arguments);
+    if (!seccomp) return give_up(ExitCode::kGenericError, seccomp.error());
+    if (auto installed = seccomp->install(policy::Phase::kSetUp); !installed)
+        return give_up(ExitCode::kGenericError, installed.error());
     LOG_INFO("Running Wisp v%s (Firecracker API v%s)", kVersion, kFirecrackerVersion);
 
     std::optional<config::VmConfig> config;
@@ -98,7 +104,7 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
         if (!config->boot_source)
             return give_up(ExitCode::kBadConfiguration, {*arguments->config_file + ": boot-source is missing"});
     }
-    auto monitor = Monitor::create(*arguments, start_ns);
+    auto monitor = Monitor::create(*arguments, *seccomp, start_ns);
     if (!monitor) return give_up(ExitCode::kBadConfiguration, monitor.error());
     if (config && config->logger) {
         if (auto set = (*monitor)->configure_logger(*config->logger); !set)

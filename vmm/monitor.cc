@@ -39,8 +39,9 @@ log::Config log_config(const Arguments& arguments) {
     return config;
 }
 
-Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, uint64_t start_ns) {
-    std::unique_ptr<Monitor> monitor(new Monitor(arguments, start_ns));
+Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, const Seccomp& seccomp,
+                                                 uint64_t start_ns) {
+    std::unique_ptr<Monitor> monitor(new Monitor(arguments, seccomp, start_ns));
     if (arguments.logger.log_path) TRY_CONTEXT("--log-path", monitor->configure_logger(arguments.logger));
     if (arguments.metrics_path)
         TRY_CONTEXT("--metrics-path", monitor->configure_metrics({*arguments.metrics_path, false, {}}));
@@ -59,9 +60,9 @@ Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, uin
 Result<void> Monitor::start(const config::VmConfig& config) {
     build_start_ns_ = monotonic_ns();
     build_start_cpu_us_ = clock_us(CLOCK_PROCESS_CPUTIME_ID);
-    machine_ = TRY(Machine::launch(
-        {*loop_, *stop_sink_, timeline_, kernel_lease_signal(), [this](uint64_t exits) { on_boot_done(exits); }},
-        config));
+    machine_ = TRY(Machine::launch({*loop_, *stop_sink_, timeline_, seccomp_, kernel_lease_signal(),
+                                    [this](uint64_t exits) { on_boot_done(exits); }},
+                                   config));
     return {};
 }
 

@@ -15,6 +15,7 @@
 #include "vmm/arguments.h"
 #include "vmm/controller.h"
 #include "vmm/machine.h"
+#include "vmm/seccomp.h"
 #include "vmm/signals.h"
 #include "vmm/stop.h"
 #include "vmm/timeline.h"
@@ -24,7 +25,8 @@ namespace wisp {
 class Monitor final : public MachineDriver {
 public:
     /// Makes the loop and takes the signals over. `start_ns`: CLOCK_MONOTONIC at the start of the process.
-    static Result<std::unique_ptr<Monitor>> create(const Arguments& arguments, uint64_t start_ns);
+    static Result<std::unique_ptr<Monitor>> create(const Arguments& arguments, const Seccomp& seccomp,
+                                                   uint64_t start_ns);
 
     Loop& loop() { return *loop_; }
     /// What a metrics line has beside the time: members of an open JSON object, with a comma in front of each.
@@ -53,12 +55,14 @@ public:
     Result<void> configure_metrics(const config::Metrics& metrics) override;
 
 private:
-    Monitor(const Arguments& arguments, uint64_t start_ns) : arguments_(arguments), timeline_(start_ns) {}
+    Monitor(const Arguments& arguments, const Seccomp& seccomp, uint64_t start_ns)
+        : arguments_(arguments), seccomp_(seccomp), timeline_(start_ns) {}
     void on_boot_done(uint64_t exits);  // vCPU thread
     void on_signal(int number);
     void say_how_it_ended() const;
 
     const Arguments& arguments_;
+    const Seccomp& seccomp_;
     Timeline timeline_;
     std::unique_ptr<Loop> loop_;
     std::unique_ptr<SignalWatch> signals_;

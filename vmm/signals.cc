@@ -8,6 +8,8 @@
 #include <csignal>
 #include <cstdio>
 
+#include "base/log.h"
+#include "jailer/policy/filter.h"
 #include "vmm/exit_code.h"
 
 namespace wisp {
@@ -31,15 +33,22 @@ constexpr FatalSignal kFatalSignals[] = {
     {SIGHUP, ExitCode::kSigHup, "SIGHUP: the terminal went away"},
 };
 
+void say(int fd, const char* line, size_t size) {
+    if (write(fd, line, size) < 0) return;  // nobody else to tell
+}
+
 // Async-signal-safe: no allocation, no lock, not the log (whose lock the interrupted code may hold).
 void on_fatal_signal(int number, siginfo_t* info, void*) {
     for (const FatalSignal& fatal : kFatalSignals) {
         if (fatal.number != number) continue;
         char line[256];
         int length = snprintf(line, sizeof line, "wisp: stopped by %s", fatal.text);
-        if (number == SIGSYS) length += snprintf(line + length, sizeof line - length, ": number %d", info->si_syscall);
+        if (number == SIGSYS)
+            length += snprintf(line + length, sizeof line - length, ": %s (number %d)",
+                               policy::call_name(info->si_syscall), info->si_syscall);
         line[length++] = '\n';
-        if (write(STDERR_FILENO, line, static_cast<size_t>(length)) < 0) _exit(static_cast<int>(fatal.code));
+        say(STDERR_FILENO, line, static_cast<size_t>(length));
+        if (log::config().fd > STDERR_FILENO) say(log::config().fd, line, static_cast<size_t>(length));
         _exit(static_cast<int>(fatal.code));
     }
 }

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <iterator>
-#include <span>
 
 namespace wisp::policy {
 
@@ -18,9 +17,12 @@ namespace {
 
 std::span<const sock_filter> filter_of(Phase phase) {
     switch (phase) {
-        case Phase::kSetUp: return kSetUpFilter;
-        case Phase::kLoop: return kLoopFilter;
-        case Phase::kVcpu: return kVcpuFilter;
+        case Phase::kSetUp:
+            return kSetUpFilter;
+        case Phase::kLoop:
+            return kLoopFilter;
+        case Phase::kVcpu:
+            return kVcpuFilter;
     }
     return {};
 }
@@ -28,7 +30,11 @@ std::span<const sock_filter> filter_of(Phase phase) {
 }  // namespace
 
 Result<void> install(Phase phase) {
-    const auto filter = filter_of(phase);
+    return install(filter_of(phase));
+}
+
+Result<void> install(std::span<const sock_filter> filter) {
+    if (filter.empty()) return {};
     const sock_fprog program = {static_cast<unsigned short>(filter.size()), const_cast<sock_filter*>(filter.data())};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno("cannot set no_new_privs");
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
@@ -36,7 +42,9 @@ Result<void> install(Phase phase) {
     return {};
 }
 
-size_t program_length(Phase phase) { return filter_of(phase).size(); }
+size_t program_length(Phase phase) {
+    return filter_of(phase).size();
+}
 
 const char* call_name(int number) {
     if (number < 0 || static_cast<size_t>(number) >= std::size(kCallNames) || !kCallNames[number][0]) return "?";

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The system call filters of the monitor. Each thread installs its own (no TSYNC), in two phases: kSetUp before anything
-// is built, which threads made later inherit, and one of the others right before the guest runs. Filters add up: a call has
-// to pass all of them.
+// The system call filters of the monitor. Each thread installs its own (no TSYNC), in two phases: kSetUp before
+// anything is built, which threads made later inherit, and one of the others right before the guest runs. Filters add
+// up: a call has to pass all of them.
 //
 // A call that is refused raises SIGSYS. Its handler says which call it was and ends the process with Firecracker's exit
 // code 148; without a handler, or with SIGSYS blocked, the kernel kills the process. 32-bit and x32 calls kill at once.
 #pragma once
 
+#include <linux/filter.h>
+
 #include <cstddef>
+#include <span>
 
 #include "base/result.h"
 
@@ -22,6 +25,9 @@ enum class Phase {
 
 /// Sets no_new_privs and installs the filter on the calling thread, for good.
 Result<void> install(Phase phase);
+
+/// The same with a BPF program of the operator's own; an empty one is no filter.
+Result<void> install(std::span<const sock_filter> program);
 
 /// Length of a filter's BPF program, in instructions.
 size_t program_length(Phase phase);

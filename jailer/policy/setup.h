@@ -4,6 +4,8 @@
 // runs it. It is installed first and stays below the others: a later filter can only take away.
 #pragma once
 
+#include <asm/ioctls.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -14,59 +16,64 @@
 
 namespace wisp::policy {
 
+// A request's number contains the size of its argument. These arguments end in an array of any length, for which the
+// kernel's headers put an empty struct, and in C++ that is not empty: the size is what C makes of it.
+constexpr uint64_t with_size(uint64_t request, uint64_t bytes) {
+    constexpr uint64_t kSizeField = uint64_t{_IOC_SIZEMASK} << _IOC_SIZESHIFT;
+    return (request & ~kSizeField) | bytes << _IOC_SIZESHIFT;
+}
+
 inline constexpr Rule kSetUp[] = {
     // Files that the configuration names, and the rings and descriptors of the loop.
     allow("openat", "the machine file, kernel, initrd, drives, /dev/kvm; what may be opened the jail decides"),
-    allow("fstat", "their types and sizes"),
-    allow("newfstatat", "the same, by the C library"),
-    allow("statx", "the same"),
-    allow("lseek", "the same, of a block device"),
     allow("fcntl", "leases on the kernel image, locks on drives, flags"),
-    allow("ftruncate", "sizes of memory files"),
-    allow("memfd_create", "guest memory that is shared"),
-    allow("fallocate", "its backing"),
     allow("madvise", "guest memory stays out of core dumps, and gets huge pages where asked for"),
     allow("mmap", without(2, PROT_EXEC), "guest memory, rings, a vCPU's run page, stacks; never code"),
     allow("eventfd2", "queue kicks and interrupts"),
     allow("signalfd4", "signals that the loop serves"),
-    allow("timerfd_create", "rate limiters"),
     allow("epoll_create1", "waiting where the host has no io_uring"),
     allow("io_uring_setup", "the loop's ring and each drive's"),
     allow("io_uring_register", "their restrictions and files, before they are enabled"),
     allow("rt_sigaction", "handlers of fatal signals and of the kick"),
-    allow("prlimit64", "room for descriptors"),
-    allow("dup", "descriptors that two owners need"),
     allow("sysinfo", "the C library's way to the size of the host's memory"),
-    allow("getrandom", "seeds of hash tables and the allocator"),
+    allow("getrandom", "the key of the metadata service's tokens, and the allocator's"),
+    allow("pread64", "kernel image and initrd"),
+    allow("mprotect", without(2, PROT_EXEC), "guards of the threads' stacks; never code"),
+    allow("rt_sigprocmask", "signals that the loop serves are blocked elsewhere"),
+    allow_ioctl(TIOCGPGRP, "is our terminal ours to change?"),
+    allow("getpgrp", "the same"),
+    // The API's socket, the guest's vsock, and taps.
+    allow("bind", "the paths of the API's and the vsock's sockets"),
+    allow("listen", "the same"),
+    allow_ioctl(TUNSETIFF, "a network interface takes its tap …"),
+    allow_ioctl(TUNSETVNETHDRSZ, "… with the header that the guest's driver reads …"),
+    allow_ioctl(TUNSETOFFLOAD, "… and what the driver leaves to it"),
     // The VM.
     allow_ioctl(KVM_GET_API_VERSION, "is it the KVM we know?"),
-    allow_ioctl(KVM_CHECK_EXTENSION, "what it can"),
     allow_ioctl(KVM_GET_VCPU_MMAP_SIZE, "size of the run page"),
-    allow_ioctl(KVM_GET_SUPPORTED_CPUID, "what the guest's CPU can be"),
-    allow_ioctl(KVM_GET_MSR_INDEX_LIST, "which MSRs a snapshot has"),
+    allow_ioctl(with_size(KVM_GET_SUPPORTED_CPUID, 8), "what the guest's CPU can be"),
     allow_ioctl(KVM_CREATE_VM, "the VM"),
     allow_ioctl(KVM_SET_TSS_ADDR, "three pages that Intel CPUs need"),
-    allow_ioctl(KVM_SET_IDENTITY_MAP_ADDR, "one more of them"),
     allow_ioctl(KVM_CREATE_IRQCHIP, "interrupt controllers"),
-    allow_ioctl(KVM_CREATE_PIT2, "the timer that older kernels calibrate by"),
     allow_ioctl(KVM_SET_USER_MEMORY_REGION, "guest memory"),
     allow_ioctl(KVM_CREATE_VCPU, "vCPUs"),
-    allow_ioctl(KVM_SET_CPUID2, "their CPUID"),
+    allow_ioctl(with_size(KVM_SET_CPUID2, 8), "their CPUID"),
     allow_ioctl(KVM_GET_SREGS, "their registers at the kernel's entry …"),
     allow_ioctl(KVM_SET_SREGS, "…"),
     allow_ioctl(KVM_SET_REGS, "…"),
-    allow_ioctl(KVM_SET_FPU, "…"),
-    allow_ioctl(KVM_GET_LAPIC, "…"),
-    allow_ioctl(KVM_SET_LAPIC, "…"),
-    allow_ioctl(KVM_GET_MSRS, "…"),
-    allow_ioctl(KVM_SET_MSRS, "… and their MSRs"),
+    allow_ioctl(with_size(KVM_SET_MSRS, 8), "… and their MSRs"),
+    allow_ioctl(KVM_SET_XCRS, "… and XCR0"),
     allow_ioctl(KVM_IOEVENTFD, "queue kicks without a way through this process"),
     allow_ioctl(KVM_IRQFD, "interrupts without one"),
     // Threads.
     allow("clone3", "a thread for each vCPU"),
-    allow("clone", is(0, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
-                             CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID),
+    allow("clone",
+          is(0, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+                    CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID),
           "the same where the kernel has no clone3; threads only"),
+    allow("futex", is(1, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME),
+          "joining them where the machine cannot be built: the kernel itself announces a thread's end"),
+    allow("futex", is(1, FUTEX_WAIT_BITSET_PRIVATE), "waiting for the VM for a moment only: there is other work"),
     allow("set_robust_list", "the C library, in each new thread"),
     allow("rseq", "the same"),
     allow("sched_getaffinity", "where a new vCPU may run"),

@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-import contract
 from test_api import ROOT, monitor
 
 yaml = pytest.importorskip("yaml")

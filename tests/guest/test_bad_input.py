@@ -192,14 +192,14 @@ def test_json_faults_say_where(tmp_path, text, said):
 def test_toml_faults_say_where(tmp_path, text, said):
     path = tmp_path / "machine.toml"
     path.write_text(text)
-    result = subprocess.run([wisp.WISP, "--no-api", "--config-file", path], capture_output=True, text=True)
+    result = subprocess.run([*wisp.COMMAND, "--no-api", "--config-file", path], capture_output=True, text=True)
     assert result.returncode == wisp.EXIT_BAD_CONFIGURATION, result
     assert re.search(said, result.stderr) and "machine.toml" in result.stderr, result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_missing_machine_file():
-    result = subprocess.run([wisp.WISP, "--no-api", "--config-file", "/nonexistent.json"], capture_output=True, text=True)
+    result = subprocess.run([*wisp.COMMAND, "--no-api", "--config-file", "/nonexistent.json"], capture_output=True, text=True)
     assert result.returncode == wisp.EXIT_BAD_CONFIGURATION
     assert "/nonexistent.json" in result.stderr and "No such file" in result.stderr
 
@@ -207,7 +207,7 @@ def test_missing_machine_file():
 @pytest.mark.parametrize("flags", [["--nonsense"], ["--config-file"], ["--no-api"], ["--id", "a b"], ["--level", "Loud"],
                                    ["--id", "a", "--id", "b"]])
 def test_bad_command_line(flags):
-    result = subprocess.run([wisp.WISP, *flags], capture_output=True, text=True)
+    result = subprocess.run([*wisp.COMMAND, *flags], capture_output=True, text=True)
     assert result.returncode == wisp.EXIT_ARGUMENTS, result
     assert len(result.stderr.strip().splitlines()) >= 1
 
@@ -215,5 +215,6 @@ def test_bad_command_line(flags):
 def test_a_closed_standard_input_and_output_are_no_trouble(tmp_path):
     path = tmp_path / "machine.json"
     path.write_text(json.dumps(wisp.machine(wisp.guest("reset"))))
-    script = f"exec '{wisp.WISP}' --no-api --config-file '{path}' <&- >&- 2>&-"
+    command = " ".join(f"'{word}'" for word in wisp.COMMAND)
+    script = f"exec {command} --no-api --config-file '{path}' <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", script]).returncode == wisp.EXIT_OK

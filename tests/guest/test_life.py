@@ -101,7 +101,7 @@ def test_an_idle_vm_uses_no_cpu_whatever_its_input_and_output_are(tmp_path, stdi
     with open("/dev/null" if stdin == "null" else words) as source, open(tmp_path / "out", "w") as sink:
         path = tmp_path / "machine.json"
         path.write_text(json.dumps(wisp.machine(wisp.guest("first"))))
-        process = subprocess.Popen([wisp.WISP, "--no-api", "--config-file", path], stdin=source, stdout=sink)
+        process = subprocess.Popen([*wisp.COMMAND, "--no-api", "--config-file", path], stdin=source, stdout=sink)
         try:
             while "Successfully started" not in open(tmp_path / "out").read():
                 assert process.poll() is None

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The program that the jailer's tests put into a jail: says as JSON what it sees there and what it may do.
-// Arguments of its own, among those the jailer gives: --report PATH (else standard output), --exit CODE, --wait (until a
-// signal ends it).
+// Arguments of its own, among those the jailer gives: --report PATH (else standard output), --exit CODE, --wait (until
+// a signal ends it).
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -30,7 +30,9 @@ namespace {
 
 FILE* g_out;
 
-void number(const char* name, long long value) { fprintf(g_out, " \"%s\": %lld,\n", name, value); }
+void number(const char* name, long long value) {
+    fprintf(g_out, " \"%s\": %lld,\n", name, value);
+}
 
 void strings(const char* name, char** list) {
     fprintf(g_out, " \"%s\": [", name);
@@ -86,15 +88,17 @@ void tree(const std::string& path) {
         const std::string child = (path == "/" ? "" : path) + "/" + entry->d_name;
         struct stat s = {};
         lstat(child.c_str(), &s);
-        fprintf(g_out, "  \"%s\": {\"mode\": \"%o\", \"uid\": %u, \"gid\": %u, \"rdev\": [%u, %u]},\n", child.c_str(), s.st_mode,
-                s.st_uid, s.st_gid, major(s.st_rdev), minor(s.st_rdev));
+        fprintf(g_out, "  \"%s\": {\"mode\": \"%o\", \"uid\": %u, \"gid\": %u, \"rdev\": [%u, %u]},\n", child.c_str(),
+                s.st_mode, s.st_uid, s.st_gid, major(s.st_rdev), minor(s.st_rdev));
         if (S_ISDIR(s.st_mode)) tree(child);
     }
     closedir(directory);
 }
 
 // 0, or the errno of an attempt.
-int attempt(bool done) { return done ? 0 : errno; }
+int attempt(bool done) {
+    return done ? 0 : errno;
+}
 
 int try_tcp() {
     const int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -112,7 +116,8 @@ int try_unix_socket() {
     sockaddr_un address = {};
     address.sun_family = AF_UNIX;
     strcpy(address.sun_path, "/run/probe.socket");
-    const int result = attempt(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && listen(fd, 1) == 0);
+    const int result =
+        attempt(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && listen(fd, 1) == 0);
     close(fd);
     unlink(address.sun_path);
     return result;
@@ -157,9 +162,12 @@ int main(int argc, char** argv) {
     bool wait = false;
     std::string path;
     for (int i = 1; i < argc; ++i) {
-        if (!strcmp(argv[i], "--exit") && i + 1 < argc) code = atoi(argv[++i]);
-        else if (!strcmp(argv[i], "--report") && i + 1 < argc) path = argv[++i];
-        else if (!strcmp(argv[i], "--wait")) wait = true;
+        if (!strcmp(argv[i], "--exit") && i + 1 < argc)
+            code = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--report") && i + 1 < argc)
+            path = argv[++i];
+        else if (!strcmp(argv[i], "--wait"))
+            wait = true;
     }
     const std::string unfinished = path + ".new";
     g_out = path.empty() ? stdout : fopen(unfinished.c_str(), "we");
@@ -176,7 +184,8 @@ int main(int argc, char** argv) {
     limits();
     char name[16] = {}, directory[256] = {};
     prctl(PR_GET_NAME, name);
-    fprintf(g_out, " \"comm\": \"%s\", \"cwd\": \"%s\",\n", name, getcwd(directory, sizeof directory) ? directory : "?");
+    fprintf(g_out, " \"comm\": \"%s\", \"cwd\": \"%s\",\n", name,
+            getcwd(directory, sizeof directory) ? directory : "?");
     interfaces();
     attempts();
     fprintf(g_out, " \"tree\": {\n");

@@ -65,6 +65,6 @@ def test_a_wrong_argument_is_one_clear_line_and_exit_code_1(arguments, word):
 
 
 def test_values_may_follow_an_equals_sign(jails):
-    done = run(f"--id=eq", f"--exec-file={PROBE}", "--uid=5", "--gid=6", f"--chroot-base-dir={jails.base}",
+    done = run("--id=eq", f"--exec-file={PROBE}", "--uid=5", "--gid=6", f"--chroot-base-dir={jails.base}",
                "--resource-limit=no-file=64")
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ import stat
 import subprocess
 
 import pytest
-from conftest import FAULTY, GID, JAILER, PROBE, PROJECT, UID, cgroups_named, tree_of
+from conftest import FAULTY, GID, PROBE, PROJECT, UID, cgroups_named, tree_of
 
 STEPS = re.findall(r'^    \{"([^"]+)", \w+\},', open(f"{PROJECT}/jailer/jail.cc").read(), re.M)
 NO_RETURN = ("become the program", "execute the program")  # they succeed by not coming back; see the test of the last step

@@ -6,7 +6,7 @@ import stat
 import subprocess
 import time
 
-from conftest import GID, JAILER, PROBE, UID
+from conftest import GID, PROBE, UID
 
 
 def test_layout_is_firecrackers(jails):

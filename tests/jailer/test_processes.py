@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import FAULTY, GID, JAILER, PROBE, UID, tree_of, wait_for
+from conftest import FAULTY, tree_of, wait_for
 
 STAY = ["--report", "/run/report", "--wait"]
 

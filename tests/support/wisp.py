@@ -12,9 +12,12 @@ import time
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("WISP_BUILD") or f"{PROJECT}/build"
 WISP = os.environ.get("WISP") or f"{BUILD}/wisp"
+GUESTS = os.environ.get("WISP_GUESTS") or f"{BUILD}/guests"
+FLAGS = os.environ.get("WISP_FLAGS", "").split()  # of every run, such as --no-seccomp with sanitizers
+COMMAND = [WISP, *FLAGS]
 LIMIT_S = 300  # generous: the slowest host is a software CPU that shares two cores
 
-EXIT_OK, EXIT_GENERIC, EXIT_BAD_CONFIGURATION, EXIT_ARGUMENTS = 0, 1, 152, 153
+EXIT_OK, EXIT_GENERIC, EXIT_BAD_SYSCALL, EXIT_BAD_CONFIGURATION, EXIT_ARGUMENTS = 0, 1, 148, 152, 153
 
 
 class TimedOut(AssertionError):
@@ -22,7 +25,7 @@ class TimedOut(AssertionError):
 
 
 def guest(name):
-    return f"{BUILD}/guests/{name}"
+    return f"{GUESTS}/{name}"
 
 
 def drive(path, *, id="rootfs", root=True, read_only=False, **more):
@@ -64,7 +67,7 @@ class Vm:
         self.file = f"{folder}/machine.json"
         with open(self.file, "w") as out:
             out.write(config if isinstance(config, str) else json.dumps(config))
-        self.process = subprocess.Popen([*wrapper, WISP, "--no-api", "--config-file", self.file, *flags],
+        self.process = subprocess.Popen([*wrapper, WISP, "--no-api", "--config-file", self.file, *FLAGS, *flags],
                                         stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._chunks = {"out": b"", "err": b""}
         self._grown = threading.Condition()

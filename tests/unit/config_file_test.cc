@@ -225,3 +225,30 @@ TEST_CASE("the examples load, and describe the same machine") {
     CHECK(toml->cpu_config->cpuid_modifiers[0].modifiers[0].second.filter == 1u << 16);
     CHECK(toml->metrics->properties == json->metrics->properties);
 }
+
+TEST_CASE("config file: a message that quotes the file is one line") {
+    const TemporaryFile file(R"({"boot-source": {"a\nb\u001b": 1}})", ".json");
+    const auto loaded = load_config_file(file.path);
+    REQUIRE_FALSE(loaded);
+    CHECK_THAT(loaded.error().message, Catch::Matchers::Contains("unknown field `a?b?`"));
+}
+
+TEST_CASE("config file: control characters in TOML are an error with its place") {
+    for (const char letter : {'\0', '\1', '\x1f', '\x7f'}) {
+        const TemporaryFile file("[boot-source]\n[" + std::string(1, letter), ".toml");
+        const auto loaded = load_config_file(file.path);
+        REQUIRE_FALSE(loaded);
+        CHECK_THAT(loaded.error().message,
+                   Catch::Matchers::Contains("control character") && Catch::Matchers::Contains("line 2 column 2"));
+    }
+}
+
+TEST_CASE("config file: a table header without a name is an error with its place") {
+    for (const char* text : {"[=", "[#", "[[[", "[[[[a]]", "[", "[[", "[.a]", "[a.[", "[]", "[\xb9"}) {
+        INFO(text);
+        const TemporaryFile file(text, ".toml");
+        const auto loaded = load_config_file(file.path);
+        REQUIRE_FALSE(loaded);
+        CHECK_THAT(loaded.error().message, Catch::Matchers::Contains("line 1 column"));
+    }
+}

@@ -23,7 +23,9 @@ TEST_CASE("cgroup mounts: found by type and controller, whole words only") {
     CHECK(find_mount(kMountinfo, "cgroup", "memory").empty());
 }
 
-TEST_CASE("cgroup mounts: escapes in a mount point") { CHECK(find_mount(kMountinfo, "cgroup", "pids") == "/mnt/with space\\"); }
+TEST_CASE("cgroup mounts: escapes in a mount point") {
+    CHECK(find_mount(kMountinfo, "cgroup", "pids") == "/mnt/with space\\");
+}
 
 TEST_CASE("cgroup mounts: a text cut short anywhere is no harm") {
     const std::string_view all = kMountinfo;

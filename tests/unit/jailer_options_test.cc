@@ -53,7 +53,8 @@ TEST_CASE("jailer options: a cgroup setting names its controller") {
 }
 
 TEST_CASE("jailer options: the last of repeated limits holds") {
-    const auto options = parse(with({"--resource-limit", "no-file=10", "--resource-limit", "no-file=20", "--resource-limit", "fsize=0"}));
+    const auto options = parse(
+        with({"--resource-limit", "no-file=10", "--resource-limit", "no-file=20", "--resource-limit", "fsize=0"}));
     REQUIRE(options.has_value());
     CHECK(options->limits.open_files == 20);
     CHECK(options->limits.file_size_bytes == 0);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jailer/path.h"
 
-#include <catch2/catch.hpp>
 #include <fcntl.h>
 #include <unistd.h>
+#include <catch2/catch.hpp>
 
 #include <cstdlib>
 

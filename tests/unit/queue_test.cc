@@ -173,6 +173,11 @@ TEST_CASE("queue: a bad chain is at fault, and the next one is served") {
          [](FakeDriver& d) { d.chain().descriptor(0x1000, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT).submit(); }},
         {"indirect descriptor within an indirect table",
          [](FakeDriver& d) { d.chain().indirect().descriptor(0x1000, 16, VRING_DESC_F_INDIRECT).submit(); }},
+        {"indirect descriptor within an indirect table",  // the table is the ring's own: it names itself
+         [](FakeDriver& d) {
+             d.write_descriptor(0, d.layout().descriptors.value, 16, VRING_DESC_F_INDIRECT, 0);
+             d.make_available(0);
+         }},
         {"next descriptor lies beyond the table",
          [](FakeDriver& d) {
              d.chain().indirect().descriptor(0x1000, 1, VRING_DESC_F_NEXT).submit();

@@ -2,6 +2,7 @@
 #include "vmm/config/toml.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -9,6 +10,8 @@
 #define TOML_ENABLE_FORMATTERS 0
 #define TOML_FLOAT_CHARCONV 1  // its other way to read numbers is a string stream, which needs locales
 #define TOML_ENABLE_WINDOWS_COMPAT 0
+// One of its assertions does not hold for "[=", which the lines behind it refuse well.
+#define TOML_ASSERT(expression) static_assert(true)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow"
 #include <toml++/toml.h>
@@ -86,21 +89,40 @@ Value convert(const toml::node& node) {
     return out;
 }
 
+Document fault_at(Position place, std::string text) {
+    Document document;
+    Value& fault = document.root;
+    fault.kind = Kind::kFault;
+    fault.syntax = Syntax::kToml;
+    fault.text = std::move(text);
+    fault.begin = fault.end = fault.after = place;
+    return document;
+}
+
+// A TOML text has no control characters but tabs and line ends. Looked for here, because toml++ ends the process at
+// some of them.
+std::optional<Position> find_control_character(std::string_view text) {
+    Position place{1, 1};
+    for (const char letter : text) {
+        if ((static_cast<unsigned char>(letter) < 0x20 && letter != '\t' && letter != '\n' && letter != '\r') ||
+            letter == 0x7f)
+            return place;
+        place = letter == '\n' ? Position{place.line + 1, 1} : Position{place.line, place.column + 1};
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
 Document parse_toml(std::string_view text) {
+    if (const auto place = find_control_character(text)) return fault_at(*place, "control character in the text");
     Document document;
     const toml::parse_result result = toml::parse(text);
     if (result) {
         document.root = convert(result.table());
         return document;
     }
-    Value& fault = document.root;
-    fault.kind = Kind::kFault;
-    fault.syntax = Syntax::kToml;
-    fault.text = result.error().description();
-    fault.begin = fault.end = fault.after = position(result.error().source().begin);
-    return document;
+    return fault_at(position(result.error().source().begin), std::string(result.error().description()));
 }
 
 }  // namespace wisp::config

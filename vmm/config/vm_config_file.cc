@@ -114,11 +114,24 @@ Result<void> read(const Value& value, MachineFile& out) {
     return read_object(value, {"VmmConfig", kFields}, &out);
 }
 
-Result<VmConfig> load_config_file(const std::string& path) {
+namespace {
+
+Result<VmConfig> load(const std::string& path) {
     const std::string text = TRY_CONTEXT("machine file", read_file(path, limits::kMaxConfigFile));
     const Document document = is_toml(path, text) ? parse_toml(text) : parse_json(text);
     const MachineFile file = TRY_CONTEXT("machine file " + path, decode<MachineFile>(document));
     return TRY_CONTEXT("machine file " + path, apply(file));
+}
+
+}  // namespace
+
+Result<VmConfig> load_config_file(const std::string& path) {
+    auto loaded = load(path);
+    // A message quotes the file, and is one line all the same, which steers no terminal.
+    if (!loaded)
+        for (char& letter : loaded.error().message)
+            if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f) letter = '?';
+    return loaded;
 }
 
 }  // namespace wisp::config

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compiles the policies to BPF when Wisp is built: writes C++ that jailer/policy/filter.cc includes. So neither libseccomp
-// nor the time it takes is part of a monitor's start.
+// Compiles the policies to BPF when Wisp is built: writes C++ that jailer/policy/filter.cc includes. So neither
+// libseccomp nor the time it takes is part of a monitor's start.
 #include <linux/filter.h>
 #include <seccomp.h>
 #include <sys/mman.h>

@@ -1,0 +1,163 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the seeds of tests/fuzz/corpus: one well-formed input of each kind, from which a fuzzer finds the rest sooner. Files that
+a fuzzer has found (crash-*) are kept beside them."""
+import os
+import struct
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def seed(target, name, content):
+    folder = f"{HERE}/corpus/{target}"
+    os.makedirs(folder, exist_ok=True)
+    with open(f"{folder}/{name}", "wb") as out:
+        out.write(content.encode() if isinstance(content, str) else content)
+
+
+def at(size, **pieces):
+    """Bytes with pieces at offsets: at(64, _16=b"…")."""
+    out = bytearray(size)
+    for offset, piece in pieces.items():
+        start = int(offset[1:])
+        out[start:start + len(piece)] = piece
+    return bytes(out)
+
+
+def descriptor(address, length, flags, following=0):
+    return struct.pack("<QIHH", address, length, flags, following)
+
+
+def queue(name, table, available, *, size=8, features=1 << 29 | 1 << 28, extra=None):
+    head = struct.pack("<HQQQHHQ", size, 0, 0x400, 0x600, 0, 0, features)
+    seed("queue", name, head + at(0x700, _0=table, _1024=available, **(extra or {})))
+
+
+def queues():
+    ring = struct.pack("<HHHH", 0, 2, 0, 3)
+    queue("two_chains", descriptor(0x1000, 16, 1, 1) + descriptor(0x2000, 512, 3, 2) + descriptor(0x3000, 1, 2) + descriptor(0, 9, 0),
+          ring)
+    queue("loop", descriptor(0x1000, 16, 1, 0), struct.pack("<HHH", 0, 1, 0))
+    queue("indirect", descriptor(0x680, 32, 4), struct.pack("<HHH", 0, 1, 0),
+          extra={"_1664": descriptor(0x1000, 16, 1, 1) + descriptor(0x2000, 4, 2)})
+    queue("far_ahead", b"", struct.pack("<HH", 0, 9))
+    queue("buffer_over_rings", descriptor(0, 0x700, 2), struct.pack("<HHH", 0, 1, 0), features=0)
+
+
+def block_requests():
+    def request(name, kind, sector, lengths, writable_from, data=b""):
+        seed("block_request", name, struct.pack("<BQBB", 0x0e, 1 << 34, len(lengths) - 1, writable_from)
+             + struct.pack(f"<{len(lengths)}H", *lengths) + struct.pack("<IIQ", kind, 0, sector) + data)
+
+    request("read", 0, 8, [16, 4096, 1], 1)
+    request("write", 1, 8, [16, 4096, 1], 2)
+    request("flush", 4, 0, [16, 1], 1)
+    request("id", 8, 0, [16, 20, 1], 1)
+    request("discard", 11, 0, [16, 16, 1], 2, struct.pack("<QII", 8, 8, 0))
+    request("write_zeroes", 13, 0, [16, 16, 1], 2, struct.pack("<QII", 8, 8, 1))
+    request("in_pieces", 1, 8, [1, 7, 8, 300, 212, 0, 1], 6)
+
+
+def requests():
+    seed("http", "get", "\0GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    seed("http", "put", '\4PUT /machine-config HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"vcpu_count":1}')
+    seed("http", "two", "\1GET / HTTP/1.1\r\n\r\nPATCH /vm HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
+    seed("http", "expect", "\7PUT /mmds HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}")
+    seed("http", "chunked", "\7PUT /mmds HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+    seed("http", "too_long", "\x20PUT /mmds HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n")
+    for flags in (0, 1, 2, 3):
+        head = chr(flags)
+        seed("mmds_request", f"get_{flags}", head + "GET /latest/meta-data HTTP/1.1\r\nAccept: application/json\r\n\r\n"
+             "GET http://169.254.169.254/latest/ HTTP/1.0\r\n\r\n")
+        seed("mmds_request", f"token_{flags}", head + "PUT /latest/api/token HTTP/1.1\r\nX-metadata-token-ttl-seconds: 60\r\n\r\n"
+             "PUT /latest/api/token HTTP/1.1\r\nX-Forwarded-For: a\r\n\r\nGET / HTTP/1.1\r\nX-metadata-token: abc\r\n\r\n")
+
+
+def frames():
+    ethernet = bytes.fromhex("060123456701020000000001")
+
+    def tcp(flags, sequence, acknowledged, text=b"", options=b""):
+        segment = struct.pack(">HHIIBBHHH", 4000, 80, sequence, acknowledged, (5 + len(options) // 4) << 4, flags, 60000, 0, 0) + options + text
+        ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(segment), 0, 0, 64, 6, 0, bytes([10, 0, 0, 2]), bytes([169, 254, 169, 254]))
+        total = sum(struct.unpack(">10H", ip))
+        total = (total & 0xffff) + (total >> 16)
+        total = (total & 0xffff) + (total >> 16)
+        ip = ip[:10] + struct.pack(">H", ~total & 0xffff) + ip[12:]
+        return ethernet + b"\x08\0" + ip + segment
+
+    def session(name, *frames):
+        seed("mmds", name, b"\0" + b"".join(struct.pack("<HB", len(frame), 1) + frame for frame in frames))
+
+    arp = b"\xff" * 6 + ethernet[6:] + struct.pack(">HHHBBH6s4s6s4s", 0x806, 1, 0x800, 6, 4, 1, ethernet[6:], bytes([10, 0, 0, 2]), b"\0" * 6,
+                                                   bytes([169, 254, 169, 254]))
+    session("arp", arp)
+    session("get", tcp(2, 99, 0, options=b"\2\4\5\xb4"), tcp(16, 100, 2), tcp(24, 100, 2, b"GET / HTTP/1.1\r\n\r\n"), tcp(17, 118, 2))
+    session("reset", tcp(2, 0xffffffff, 0), tcp(4, 0, 2))
+    session("no_connection", tcp(16, 5, 5, b"x"))
+    session("odd_options", tcp(2, 1, 0, options=b"\2\0\1\1"), tcp(2, 1, 0, options=b"\2\4\0\0"))
+
+
+JSON = """{"boot-source": {"kernel_image_path": "/k", "boot_args": "a=b", "initrd_path": "/i"},
+"machine-config": {"vcpu_count": 2, "mem_size_mib": 128, "smt": false, "huge_pages": "2M", "track_dirty_pages": true},
+"drives": [{"drive_id": "r", "path_on_host": "/d", "is_root_device": true, "is_read_only": false, "io_engine": "Async",
+"rate_limiter": {"ops": {"size": 1, "refill_time": 2, "one_time_burst": 3}}}],
+"network-interfaces": [{"iface_id": "e", "host_dev_name": "t", "guest_mac": "06:00:00:00:00:01", "mtu": 1500}],
+"vsock": {"guest_cid": 3, "uds_path": "/v"}, "mmds-config": {"network_interfaces": ["e"], "version": "V2"},
+"logger": {"log_path": "/l", "level": "Info"}, "metrics": {"metrics_path": "/m"}, "cpu-config": {"cpuid_modifiers": []}}"""
+TOML = """# a machine
+[boot-source]
+kernel_image_path = "/k"
+boot_args = '''a
+b'''
+[machine-config]
+vcpu_count = 0x2
+mem_size_mib = 1_28
+[[drives]]
+drive_id = "r"
+path_on_host = "/d"
+is_root_device = true
+is_read_only = false
+rate_limiter = { ops = { size = 1, refill_time = 2 } }
+[vsock]
+guest_cid = 3
+uds_path = "/v"
+"""
+
+
+def configurations():
+    seed("config_json", "all", JSON)
+    seed("config_json", "escapes", '{"boot-source": {"kernel_image_path": "\\u00e9\\ud83d\\ude00\\n", "kernel_image_path": 1e400}}')
+    seed("config_json", "deep", "[" * 400)
+    seed("config_toml", "all", TOML)
+    seed("config_toml", "odd", 'drives = []\na."b c".d = 1979-05-27T07:32:00Z\nx = inf\ny = [1, "a", {}]\nx = 1\n')
+    seed("config_toml", "deep", "a = " + "[" * 400)
+
+
+def kernels():
+    def elf(*segments, parts=b""):
+        head = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x1000000, 64, 0, 0, 64, 56, len(segments), 0, 0, 0)
+        return head + b"".join(struct.pack("<IIQQQQQQ", *segment) for segment in segments) + parts
+
+    code = b"\xf4\xeb\xfd"
+    note = struct.pack("<III", 4, 4, 18) + b"Xen\0" + struct.pack("<I", 0x1000000)
+    seed("kernel_image", "elf", elf((1, 5, 0, 0x1000000, 0x1000000, 300, 0x2000, 4096), parts=code.ljust(300, b"\x90")))
+    seed("kernel_image", "pvh", elf((1, 5, 0, 0x1000000, 0x1000000, 300, 300, 4096), (4, 4, 176, 0, 0, len(note), len(note), 4),
+                                    parts=note.ljust(200, b"\x90")))
+    seed("kernel_image", "mapped", elf((1, 5, 4096, 0x1000000, 0x1000000, 8192, 8192, 4096)).ljust(4096, b"\0") + code.ljust(8192, b"\0"))
+    seed("kernel_image", "bzimage", at(
+        0x800, _497=b"\1", _510=b"\x55\xaa\xeb\x66HdrS\x0f\2", _529=b"\1", _532=struct.pack("<I", 0x100000), _560=struct.pack("<I", 0x200000),
+        _564=b"\1\x15\1\0", _568=struct.pack("<I", 2047), _600=struct.pack("<Q", 0x1000000), _608=struct.pack("<I", 0x100000), _1024=code))
+
+
+def filters():
+    def program(name, *steps):
+        return struct.pack("<Q", len(name)) + name + struct.pack("<Q", len(steps)) + b"".join(struct.pack("<HBBI", *step) for step in steps)
+
+    allow = (6, 0, 0, 0x7fff0000)
+    seed("seccomp_file", "three", struct.pack("<Q", 3) + program(b"vmm", allow) + program(b"Api") + program(b"vcpu", (0x20, 0, 0, 0), allow))
+    seed("seccomp_file", "json", '{"vmm": {"default_action": "trap"}}')
+
+
+if __name__ == "__main__":
+    for make in (queues, block_requests, requests, frames, configurations, kernels, filters):
+        make()

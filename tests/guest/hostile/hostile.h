@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What hostile guests share. Each attacks its first drive, then shows that the drive works once it is reset and that the second
+// one never minded: "alive". It then waits for a byte on the serial port, so that the monitor can be looked at, and resets.
+#pragma once
+
+#include "bench/guest/virtio.h"
+
+enum { kBlock = 2, kFirstWindow = 0xc0001000u, kSecondWindow = 0xc0002000u, kMemoryEnd = 64 << 20 };
+enum { kQueueSelect = 0x30, kQueueSize = 0x38, kQueueReady = 0x44, kQueueNotify = 0x50, kStatus = 0x70, kDescriptors = 0x80,
+       kDriverArea = 0x90, kDeviceArea = 0xa0 };
+enum { kNeedsReset = 0x40 };
+
+struct block_header {
+    uint32_t type, reserved;
+    uint64_t sector;
+};
+
+static inline uint8_t in8(uint16_t port) {
+    uint8_t value;
+    asm volatile("in %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
+static inline void write64(uint64_t at, uint64_t value) {
+    mmio_write(at, (uint32_t)value);
+    mmio_write(at + 4, (uint32_t)(value >> 32));
+}
+
+/// A good request of a drive that has just been reset: reads its first sector.
+static void check_drive(uint64_t window, const char* what) {
+    static struct queue queue;
+    static struct block_header header;
+    static volatile uint8_t status;
+    static uint8_t* data;
+    if (!data) data = allocate(4096, 4096);
+    const uint64_t features = start_device(window, 0);
+    // Rings are allocated once: there may be thousands of checks.
+    static struct queue rings;
+    if (!rings.size) {
+        set_up_queue(&rings, window, 0, 16, features);
+    } else {
+        mmio_write(window + kQueueSelect, 0);
+        mmio_write(window + kQueueSize, rings.size);
+        write64(window + kDescriptors, (uint64_t)rings.descriptors);
+        write64(window + kDriverArea, (uint64_t)rings.available);
+        write64(window + kDeviceArea, (uint64_t)rings.used);
+        mmio_write(window + kQueueReady, 1);
+    }
+    queue = rings;
+    queue.window = window;
+    queue.next_available = queue.next_used = 0;
+    for (int i = 0; i < 3 + queue.size; ++i) queue.available[i] = 0;
+    queue.used[0] = queue.used[1] = 0;
+    finish_device(window);
+    header = (struct block_header){0, 0, 0};
+    status = 0xff;
+    queue.descriptors[0] = (struct descriptor){(uint64_t)&header, 16, kNext, 1};
+    queue.descriptors[1] = (struct descriptor){(uint64_t)data, 512, kNext | kWrite, 2};
+    queue.descriptors[2] = (struct descriptor){(uint64_t)&status, 1, kWrite, 0};
+    make_available(&queue, 0);
+    publish(&queue);
+    while (take_used(&queue) < 0) {
+        if (mmio_read(window + kStatus) & kNeedsReset) stop("error: a good request broke the drive");
+        relax();
+    }
+    if (status != 0) {
+        print(what);
+        stop(": error: a good request failed");
+    }
+    mmio_write(window + kStatus, 0);
+}
+
+static void survived(void) {
+    check_drive(kFirstWindow, "the drive that was attacked");
+    check_drive(kSecondWindow, "the other drive");
+    print("alive\n");
+    while (!(in8(0x3fd) & 1)) relax();
+    stop("");
+}
+
+/// Negotiates and stops before the queues are set up.
+static inline void to_features_ok(uint64_t window, uint64_t features) { start_device(window, features); }
+
+/// As finish_device, and waits until the device has found out what it thinks of its queues: kicks it, and gives it time for a
+/// reset's worth of work if it does not complain.
+static inline int is_broken(uint64_t window) { return (mmio_read(window + kStatus) & kNeedsReset) != 0; }
