@@ -14,6 +14,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/machine.h"
 #include "vmm/msr.h"
+#include "vmm/vsock_device.h"
 
 namespace wisp {
 
@@ -32,7 +33,6 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
     std::unique_ptr<Machine> machine(new Machine(host, config));
     if (!config.network_interfaces.empty())
         return fail("network-interfaces: virtio-net is not part of this version of Wisp");
-    if (config.vsock) return fail("vsock: virtio-vsock is not part of this version of Wisp");
     machine->kvm_ = TRY(Kvm::open());
     TRY(machine->map_memory());
     TRY(machine->start_vcpu_threads());
@@ -86,6 +86,7 @@ Result<void> Machine::start_vcpu_threads() {
 Result<void> Machine::load() {
     TRY(add_platform_devices());
     TRY(add_drives());
+    TRY(add_vsock());
     return load_guest();
 }
 
@@ -171,6 +172,13 @@ Result<void> Machine::add_drives() {
         TRY(add_virtio(std::move(device)));
     }
     return {};
+}
+
+Result<void> Machine::add_vsock() {
+    if (!config_.vsock) return {};
+    auto device = TRY(create_vsock(host_.loop, *config_.vsock));
+    vsock_ = device.get();
+    return add_virtio(std::move(device));
 }
 
 Result<void> Machine::add_virtio(std::unique_ptr<virtio::Device> device) {

@@ -70,6 +70,7 @@ void Machine::give_up_kernel_file() {
 
 void Machine::finish() {
     console_->finish();
+    if (vsock_) vsock_->unlink_socket();
 }
 
 uint64_t Machine::exits() const {

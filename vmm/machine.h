@@ -17,6 +17,7 @@
 #include "base/loop.h"
 #include "virtio/block.h"
 #include "virtio/mmio.h"
+#include "virtio/vsock.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/kernel_lease.h"
 #include "vmm/config/vm_config.h"
@@ -59,7 +60,7 @@ public:
     /// Somebody wants to write the kernel image (kernel_lease_signal came): the VM gets its own copy, then they may.
     void give_up_kernel_file();
 
-    /// The last output goes out, the terminal is given back.
+    /// The last output goes out, the terminal is given back, the vsock's socket is removed.
     void finish();
 
     /// Exits of all vCPUs to this process.
@@ -75,6 +76,7 @@ private:
     Result<void> load();
     Result<void> add_platform_devices();
     Result<void> add_drives();
+    Result<void> add_vsock();
     Result<void> add_virtio(std::unique_ptr<virtio::Device> device);
     Result<void> load_guest();
     Result<void> open_kernel(boot::BootRequest& request);
@@ -109,6 +111,7 @@ private:
     GuestStatus status_;
     std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;
     std::vector<virtio::Block*> drives_;  // among the transports' devices, in the order of config_.drives
+    virtio::Vsock* vsock_ = nullptr;      // likewise
     std::vector<boot::VirtioMmioDevice> virtio_devices_;
     OwnedFd kernel_file_;
     boot::KernelLease kernel_lease_;

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The vsock device that a configuration describes.
+#pragma once
+
+#include <memory>
+
+#include "base/loop.h"
+#include "base/result.h"
+#include "virtio/vsock.h"
+#include "vmm/config/resources.h"
+
+namespace wisp {
+
+/// Binds its socket. Also lets this process open as many descriptors as the device may need, as far as the hard limit
+/// goes.
+Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock);
+
+}  // namespace wisp
