@@ -89,6 +89,7 @@ Result<void> Vsock::activate(Activation activation) {
     buffers_.resize(kBuffersAtOnce);
     resets_.reserve(limits::kVsockResets);
     activation_.emplace(activation);
+    parked_->set_descriptors(queue(kTx).size() / 4);
     activity_ = Activity::kActive;
     armed_ = true;  // as a driver finds it
     may_accept_ = true;

@@ -87,11 +87,12 @@ void Vsock::take_data(Link& link, Chain& chain, std::span<GuestSlice> data, uint
     }
     data = data.first(parts);
 
-    if (parked_->empty())  // some may only wait to be tried
+    const auto descriptors = static_cast<unsigned>(parts) + 1;
+    if (!parked_->has_room(descriptors))  // some may only wait to be tried
         while (!dirty_.empty()) flush(dirty_.pop_front());
     if (!link.connection || link.connection->waiting() == 0) return;  // it ended just now: nobody will read this
     if (link.writable) dirty_.push_back(link);
-    Parked* parked = link.buffer.empty() && parts <= limits::kVsockParkedSegments ? parked_->take() : nullptr;
+    Parked* parked = link.buffer.empty() && parts <= limits::kVsockParkedSegments ? parked_->take(descriptors) : nullptr;
     if (!parked) {
         // What is parked lies before the buffer's bytes, so this is in order.
         Reader reader(data);

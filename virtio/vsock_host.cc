@@ -48,6 +48,7 @@ void Vsock::take_host_events() {
 
 void Vsock::on_link_ready(Link& link, uint32_t events) {
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) link.readable = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) link.ending = true;
     if (!link.connection) return read_line(link);
     if ((events & EPOLLOUT) && !link.writable) {
         link.writable = true;

@@ -19,6 +19,7 @@ namespace wisp::virtio {
 struct Vsock::Parked {
     Chain chain;
     std::span<GuestSlice> data;  // of `segments`; used up from the front
+    unsigned descriptors = 0;    // of the queue that it occupies, at most
     Parked* next = nullptr;      // in its link's queue, or in the pool's free list
     std::array<GuestSlice, limits::kVsockParkedSegments> segments;
 };
@@ -35,18 +36,27 @@ public:
     ~ParkedPool() {
         for (unsigned i = 0; i < made_; ++i) at(i)->~Parked();
     }
-    bool empty() const { return !free_ && made_ == limits::kVsockParked; }
-    Parked* take() {
-        if (empty()) return nullptr;
-        if (free_) return std::exchange(free_, free_->next);
-        return new (at(made_++)) Parked;
+    /// Most descriptors of the guest's queue that all may occupy: the others stay for connections whose readers read.
+    void set_descriptors(unsigned most) { most_descriptors_ = most; }
+    bool has_room(unsigned descriptors) const {
+        return (free_ || made_ < limits::kVsockParked) && descriptors_ + descriptors <= most_descriptors_;
     }
-    void give_back(Parked& parked) { parked.next = std::exchange(free_, &parked); }
+    Parked* take(unsigned descriptors) {
+        if (!has_room(descriptors)) return nullptr;
+        Parked* const parked = free_ ? std::exchange(free_, free_->next) : new (at(made_++)) Parked;
+        descriptors_ += parked->descriptors = descriptors;
+        return parked;
+    }
+    void give_back(Parked& parked) {
+        descriptors_ -= parked.descriptors;
+        parked.next = std::exchange(free_, &parked);
+    }
 
 private:
     Parked* at(unsigned index) const { return static_cast<Parked*>(static_cast<void*>(memory_.data())) + index; }
     Mapping memory_;
     unsigned made_ = 0;
+    unsigned descriptors_ = 0, most_descriptors_ = 0;
     Parked* free_ = nullptr;
 };
 
@@ -104,6 +114,7 @@ struct Vsock::Link final : ListNode<Link, Vsock::Work>,
     uint32_t credit = 0;                        // taken of the total, beyond the least
 
     bool readable = false;
+    bool ending = false;  // an end waits behind the data: no event will tell again
     bool writable = true;
     uint32_t expected = 4096;  // bytes that the next read may bring
 

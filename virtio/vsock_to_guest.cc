@@ -164,7 +164,7 @@ bool Vsock::send_data(Link& link) {
         // As much again is likely, and more if this was all there was room for.
         link.expected = static_cast<uint32_t>(size == asked ? std::min<size_t>(2 * size, limits::kVsockTurnBytes)
                                                             : std::max<size_t>(size, 4096));
-        if (size < asked && !received.more) link.readable = false;  // all there was
+        if (size < asked && !received.more) link.readable = link.ending;  // all there was
         deliver(link, static_cast<uint32_t>(size));
         return true;
     }

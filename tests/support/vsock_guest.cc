@@ -145,7 +145,7 @@ std::optional<VsockGuest::Packet> VsockGuest::poll() {
 VsockGuest::Packet VsockGuest::next() {
     std::optional<Packet> packet;
     until([&] { return (packet = poll()).has_value(); });
-    post_buffers(1);
+    if (options.repost) post_buffers(1);
     return *packet;
 }
 

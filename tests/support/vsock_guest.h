@@ -40,6 +40,7 @@ public:
         uint32_t buffer_size = 4096;  ///< of data, in each receive buffer
         unsigned buffers = 32;        ///< receive buffers posted from the start
         bool split_header = false;    ///< header and data in descriptors of their own
+        bool repost = true;           ///< next() posts a buffer for the one that it used
     };
     VsockGuest();
     explicit VsockGuest(Options options);

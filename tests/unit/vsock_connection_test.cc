@@ -373,10 +373,14 @@ struct Model {
             if (connection->phase() == Phase::kOpen) {
                 connection->on_host_end();
                 connection->on_host_deaf();
+                deaf = true;
             }
             if (connection->phase() == Phase::kConnecting) connection->on_host_connected();
             while (const auto due = connection->due_packet()) connection->on_sent(*due);
-            if (connection->timeout() != Timeout::kNone) connection->on_timeout();
+            if (connection->timeout() != Timeout::kNone) {
+                connection->on_timeout();
+                timed_out = true;
+            }
         }
         take_actions();
         REQUIRE(connection->phase() == Phase::kGone);
