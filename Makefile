@@ -2,7 +2,7 @@
 #
 #   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
 #   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
-#   make test       all tests, on any host          make bench BENCH=boot|start|block|jail [PEER=path]
+#   make test       all tests, on any host          make bench BENCH=boot|start|block|vsock|jail [PEER=path]
 #   make check      format, lint, include direction
 #
 # SAN=address,undefined or SAN=thread builds a second tree with those sanitizers.
@@ -70,7 +70,7 @@ check: setup-build-check
 	@/usr/bin/python3 -B tests/check.py
 
 bench: setup-build-kernel-lab-test
-	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools $(BUILD)/bench/jail_payload
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools bench-vsock-tools $(BUILD)/bench/jail_payload
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
 	@/usr/bin/python3 -B bench/$(or $(BENCH),start).py
@@ -168,8 +168,13 @@ $(BUILD)/bench/%_guest: bench/guest/%.c bench/guest/start.S bench/guest/runtime.
 	    -fcf-protection=none -fno-pic -mno-sse -mcmodel=large -nostdlib -static -no-pie -Wl,-T,bench/guest/guest.ld \
 	    -Wl,--build-id=none -Wl,--no-warn-rwx-segments -o $@ $(filter %.c %.S,$^)
 
-.PHONY: bench-block-tools
+.PHONY: bench-block-tools bench-vsock-tools
 bench-block-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest
+bench-vsock-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/vsock_guest $(BUILD)/bench/vsock_peer
+
+$(BUILD)/bench/vsock_peer: bench/vsock_peer.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)
