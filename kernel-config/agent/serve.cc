@@ -75,7 +75,7 @@ public:
         if (const int error = start(words); error < 0) return exit_with(kNotExecutable);
         while (!ended_) {
             if (!turn()) {
-                sys::kill(-pid_, SIGKILL);
+                signal_command(SIGKILL);
                 return 1;
             }
         }
@@ -131,6 +131,11 @@ private:
         return true;
     }
 
+    // The command and its children; itself only where it does not lead them yet.
+    void signal_command(int number) {
+        if (sys::kill(-pid_, number) == -ESRCH) sys::kill(pid_, number);
+    }
+
     void take_frame() {
         if (!read_frame(host_, in_)) {
             host_ended_ = true;
@@ -140,7 +145,7 @@ private:
             input_size_ = input_ >= 0 ? in_.header.length : 0;
             if (in_.header.length == 0) close_input();
         } else if (in_.header.type == FrameType::kSignal && in_.header.length == 1) {
-            sys::kill(-pid_, in_.payload[0]);
+            signal_command(in_.payload[0]);
         }
     }
 
