@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TaggedList: objects linked by a node that each of them has for this list. It owns nothing and allocates nothing; an object
-// leaves in constant time, also when it is destroyed.
+// TaggedList: objects linked by a node that each of them has for this list. It owns nothing and allocates nothing; an
+// object leaves in constant time, also when it is destroyed.
 //
 // Threads: one at a time.
 #pragma once

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Unix stream sockets, non-blocking and close-on-exec: each system call wrapped once. What comes back from a transfer is
-// the number of bytes or a negative errno, never EINTR.
+// Unix stream sockets, non-blocking and close-on-exec: each system call wrapped once. What comes back from a transfer
+// is the number of bytes or a negative errno, never EINTR.
 #pragma once
 
 #include <sys/uio.h>

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Vsock: a virtio-vsock device (virtio 1.2, section 5.10), streams only, whose other end is Unix sockets of the host, by
-// Firecracker's protocol: a host program connects to `uds_path` and asks for a port of the guest with a line; a guest's
-// connection to port P of the host goes to the Unix socket `<uds_path>_P`.
+// Vsock: a virtio-vsock device (virtio 1.2, section 5.10), streams only, whose other end is Unix sockets of the host,
+// by Firecracker's protocol: a host program connects to `uds_path` and asks for a port of the guest with a line; a
+// guest's connection to port P of the host goes to the Unix socket `<uds_path>_P`.
 //
-// Owns the listening socket, the connections and an epoll instance that watches all their sockets: the loop watches that
-// one. Data goes from the guest's buffers into a socket and back without a copy in between. Packets whose reader is
-// behind wait where they are, in guest memory, as long as few do; then in a buffer of their connection, which their
+// Owns the listening socket, the connections and an epoll instance that watches all their sockets: the loop watches
+// that one. Data goes from the guest's buffers into a socket and back without a copy in between. Packets whose reader
+// is behind wait where they are, in guest memory, as long as few do; then in a buffer of their connection, which their
 // credit bounds. So a reader that stalls stalls nobody else.
 //
-// Threads: the loop's, but for read_config(). Trusts no byte of the guest (vsock_packet.h, vsock_connection.h), and host
-// programs no further than that they may do to their own connections what they like.
+// Threads: the loop's, but for read_config(). Trusts no byte of the guest (vsock_packet.h, vsock_connection.h), and
+// host programs no further than that they may do to their own connections what they like.
 #pragma once
 
 #include <array>

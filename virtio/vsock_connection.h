@@ -96,7 +96,8 @@ public:
     // ---- time ----
 
     enum class Timeout : uint8_t { kNone, kConnect, kShutdown, kLinger };
-    /// What is waited for, for a bounded time. The time starts again when this changes, and, for kLinger, with progress.
+    /// What is waited for, for a bounded time. The time starts again when this changes, and, for kLinger, with
+    /// progress.
     Timeout timeout() const;
     void on_timeout();
 

@@ -92,7 +92,8 @@ void Vsock::take_data(Link& link, Chain& chain, std::span<GuestSlice> data, uint
         while (!dirty_.empty()) flush(dirty_.pop_front());
     if (!link.connection || link.connection->waiting() == 0) return;  // it ended just now: nobody will read this
     if (link.writable) dirty_.push_back(link);
-    Parked* parked = link.buffer.empty() && parts <= limits::kVsockParkedSegments ? parked_->take(descriptors) : nullptr;
+    Parked* parked =
+        link.buffer.empty() && parts <= limits::kVsockParkedSegments ? parked_->take(descriptors) : nullptr;
     if (!parked) {
         // What is parked lies before the buffer's bytes, so this is in order.
         Reader reader(data);

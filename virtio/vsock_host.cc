@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The host's side of a vsock device: programs that connect, the sockets that the guest connects to, and the guest's data
-// on its way into them.
+// The host's side of a vsock device: programs that connect, the sockets that the guest connects to, and the guest's
+// data on its way into them.
 #include <sys/epoll.h>
 
 #include "base/check.h"

@@ -83,8 +83,8 @@ uint32_t Vsock::choose_host_port(uint32_t guest_port) {
 
 // Much while there are few connections, so that none waits for credit; the least when there are many.
 uint32_t Vsock::take_credit(Link& link) {
-    link.credit = static_cast<uint32_t>(
-        std::min<uint64_t>(limits::kVsockCredit - limits::kVsockCreditLeast, credit_left_ / 16));
+    link.credit =
+        static_cast<uint32_t>(std::min<uint64_t>(limits::kVsockCredit - limits::kVsockCreditLeast, credit_left_ / 16));
     credit_left_ -= link.credit;
     return limits::kVsockCreditLeast + link.credit;
 }

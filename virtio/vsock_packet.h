@@ -54,8 +54,8 @@ struct VsockRefusal {
     enum class Answer : uint8_t { kNone, kReset } answer;
 };
 
-/// Checks a header that came with `available` bytes behind it. What names another connection type, a context that is not
-/// the host or an unknown operation is answered by RST (sections 5.10.6.1 and 5.10.6.2); what cannot be answered is
+/// Checks a header that came with `available` bytes behind it. What names another connection type, a context that is
+/// not the host or an unknown operation is answered by RST (sections 5.10.6.1 and 5.10.6.2); what cannot be answered is
 /// dropped.
 std::expected<VsockPacket, VsockRefusal> parse_vsock_header(const virtio_vsock_hdr& header, uint64_t available,
                                                             uint64_t guest_cid);

@@ -20,6 +20,7 @@
 #include "virtio/vsock.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/kernel_lease.h"
+#include "vmm/config/json_writer.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/console.h"
 #include "vmm/kvm.h"
@@ -62,6 +63,9 @@ public:
 
     /// The last output goes out, the terminal is given back, the vsock's socket is removed.
     void finish();
+
+    /// What the devices count, as members of the metrics object that is open.
+    void write_metrics(config::JsonWriter& out);
 
     /// Exits of all vCPUs to this process.
     uint64_t exits() const;
@@ -111,6 +115,7 @@ private:
     GuestStatus status_;
     std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;
     std::vector<virtio::Block*> drives_;  // among the transports' devices, in the order of config_.drives
+    virtio::VsockCounters vsock_told_;    // in the metrics
     virtio::Vsock* vsock_ = nullptr;      // likewise
     std::vector<boot::VirtioMmioDevice> virtio_devices_;
     OwnedFd kernel_file_;

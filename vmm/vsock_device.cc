@@ -20,7 +20,44 @@ void allow_descriptors(rlim_t count) {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+using virtio::VsockCounters;
+constexpr struct {
+    const char* key;
+    uint64_t VsockCounters::* counter;
+} kMetrics[] = {
+    {"activate_fails", &VsockCounters::activate_fails},
+    {"rx_queue_event_fails", &VsockCounters::rx_queue_event_fails},
+    {"tx_queue_event_fails", &VsockCounters::tx_queue_event_fails},
+    {"ev_queue_event_fails", &VsockCounters::ev_queue_event_fails},
+    {"muxer_event_fails", &VsockCounters::muxer_event_fails},
+    {"conn_event_fails", &VsockCounters::conn_event_fails},
+    {"rx_queue_event_count", &VsockCounters::rx_queue_event_count},
+    {"tx_queue_event_count", &VsockCounters::tx_queue_event_count},
+    {"rx_bytes_count", &VsockCounters::rx_bytes_count},
+    {"tx_bytes_count", &VsockCounters::tx_bytes_count},
+    {"rx_packets_count", &VsockCounters::rx_packets_count},
+    {"tx_packets_count", &VsockCounters::tx_packets_count},
+    {"conns_added", &VsockCounters::conns_added},
+    {"conns_killed", &VsockCounters::conns_killed},
+    {"conns_removed", &VsockCounters::conns_removed},
+    {"killq_resync", &VsockCounters::killq_resync},
+    {"tx_flush_fails", &VsockCounters::tx_flush_fails},
+    {"tx_write_fails", &VsockCounters::tx_write_fails},
+    {"rx_read_fails", &VsockCounters::rx_read_fails},
+};
+
 }  // namespace
+
+void write_vsock_metrics(config::JsonWriter& out, const VsockCounters& now, VsockCounters& told) {
+    out.key("vsock");
+    out.begin_object();
+    for (const auto& metric : kMetrics) {
+        out.key(metric.key);
+        out.number(now.*metric.counter - told.*metric.counter);
+    }
+    out.end_object();
+    told = now;
+}
 
 Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock) {
     allow_descriptors(limits::kVsockDescriptors);

@@ -19,8 +19,8 @@ namespace {
 constexpr uint64_t kFeatures = kFeatureVersion1 | kFeatureEventIdx | kFeatureIndirectDesc;
 constexpr uint64_t kRxBase = 0x10000, kTxBase = 0x20000, kEventBase = 0x30000;
 constexpr uint64_t kRxBuffers = 0x100000, kTxBuffers = 0x800000;
-constexpr unsigned kTxSegments = 4;          // descriptors of one packet
-constexpr uint64_t kTxSlotSize = 0x20000;    // bytes of one packet
+constexpr unsigned kTxSegments = 4;        // descriptors of one packet
+constexpr uint64_t kTxSlotSize = 0x20000;  // bytes of one packet
 constexpr uint64_t kRxSlotSize = 0x10000 + 64;
 
 sockaddr_un address_of(const std::string& path) {

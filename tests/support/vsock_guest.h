@@ -65,7 +65,9 @@ public:
     Packet next();
     /// Turns the loop until `done`; fails the test if that takes too long.
     void until(const std::function<bool()>& done);
-    void turn() { until([n = 0]() mutable { return n++ == 3; }); }
+    void turn() {
+        until([n = 0]() mutable { return n++ == 3; });
+    }
     void post_buffers(unsigned count);
 
     void activate();

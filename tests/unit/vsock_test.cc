@@ -263,8 +263,8 @@ TEST_CASE("vsock: a host program whose backlog is full is tried again") {
 
 TEST_CASE("vsock: packets for no connection are answered by RST, an RST by nothing") {
     VsockGuest guest;
-    for (const VsockOp op : {VsockOp::kResponse, VsockOp::kShutdown, VsockOp::kData, VsockOp::kCreditUpdate,
-                             VsockOp::kCreditRequest}) {
+    for (const VsockOp op :
+         {VsockOp::kResponse, VsockOp::kShutdown, VsockOp::kData, VsockOp::kCreditUpdate, VsockOp::kCreditRequest}) {
         guest.send(op, {8, 9});
         expect(guest, VsockOp::kReset, {8, 9});
     }
@@ -460,9 +460,9 @@ TEST_CASE("vsock: a header field that is wrong ends the connection that it names
 
 TEST_CASE("vsock: receive buffers that are no use are passed over") {
     VsockGuest guest({.buffers = 0});
-    guest.rx.write_descriptor(50, 0xF00000, 43, 2, 0);                 // too small for a header
-    guest.rx.write_descriptor(51, 0xF00000, 4096, 0, 0);               // not writable
-    guest.rx.write_descriptor(52, 1ull << 50, 4096, 2, 0);             // nowhere
+    guest.rx.write_descriptor(50, 0xF00000, 43, 2, 0);      // too small for a header
+    guest.rx.write_descriptor(51, 0xF00000, 4096, 0, 0);    // not writable
+    guest.rx.write_descriptor(52, 1ull << 50, 4096, 2, 0);  // nowhere
     for (const uint16_t head : {50, 51, 52}) guest.rx.make_available(head);
     guest.send(VsockOp::kData, {1, 2}, "x");
     for (const uint16_t head : {50, 51, 52}) {
@@ -817,9 +817,11 @@ TEST_CASE("vsock: streams of random pieces arrive whole, both ways, whatever the
             Stream& stream = *each;
             const int fd = stream.connection.fd.get();
             const size_t credit = stream.grant - (static_cast<uint32_t>(stream.sent) - stream.forwarded);
-            const size_t piece = std::min({credit, random() % limits::kVsockPacket, stream.to_host.size() - stream.sent});
+            const size_t piece =
+                std::min({credit, random() % limits::kVsockPacket, stream.to_host.size() - stream.sent});
             if (piece > 0 && random() % 2) {
-                guest.send(VsockOp::kData, stream.connection.ports, std::string_view(stream.to_host).substr(stream.sent, piece));
+                guest.send(VsockOp::kData, stream.connection.ports,
+                           std::string_view(stream.to_host).substr(stream.sent, piece));
                 stream.sent += piece;
             }
             if (random() % 3 == 0 && stream.written < stream.to_guest.size()) {
