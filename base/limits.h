@@ -38,6 +38,28 @@ inline constexpr unsigned kBlockQueues = 8;              // of one drive
 inline constexpr uint32_t kBlockRangeSectors = 1 << 21;  // of one discard or write-zeroes: 1 GiB
 inline constexpr unsigned kBlockServeBudget = 256;       // requests served before the loop's other work has its turn
 
+// virtio-vsock
+inline constexpr unsigned kVsockConnections = 1023;       // of one device, with those that are being opened or flushed
+inline constexpr uint32_t kVsockPacket = 64 << 10;        // bytes of data in one packet, either way
+inline constexpr uint32_t kVsockCredit = 1 << 20;         // most a guest may send ahead of its reader, a connection
+inline constexpr uint32_t kVsockCreditLeast = 64 << 10;   // what a connection gets when many share …
+inline constexpr uint64_t kVsockCreditTotal = 64 << 20;   // … this: bytes granted to all beyond the least
+inline constexpr unsigned kVsockParked = 128;             // packets that wait in guest memory for their reader
+inline constexpr unsigned kVsockParkedSegments = 18;      // of one such packet; one of more segments is copied
+inline constexpr unsigned kVsockResets = 128;             // answers to packets of no connection that wait to be sent
+inline constexpr unsigned kVsockServeBudget = 256;        // packets each way before the loop's other work has its turn
+inline constexpr uint32_t kVsockServeBytes = 4 << 20;     // and bytes
+inline constexpr uint32_t kVsockTurnBytes = 256 << 10;    // to the guest, before another connection has its turn
+inline constexpr size_t kVsockConnectLine = 32;           // bytes of "CONNECT <port>\n"; Firecracker's bound
+inline constexpr unsigned kVsockBacklog = 1024;           // host programs that wait to be accepted
+inline constexpr uint64_t kVsockLineTimeout_ms = 60'000;  // for the CONNECT line: a person may be typing it
+inline constexpr uint64_t kVsockConnectTimeout_ms =
+    2000;  // for the other side to take a connection; Firecracker's bound
+inline constexpr uint64_t kVsockShutdownTimeout_ms = 2000;  // for the guest to confirm an end; Firecracker's bound
+inline constexpr uint64_t kVsockLingerTimeout_ms = 10'000;  // without progress, for data of a guest that has gone
+inline constexpr uint64_t kVsockConnectRetry_ms = 5;        // between attempts while a host program's backlog is full
+inline constexpr unsigned kVsockDescriptors = kVsockConnections + 256;  // open files that the process should be allowed
+
 // Event loop
 inline constexpr unsigned kMaxWatches = 512;                               // descriptors one loop watches
 inline constexpr unsigned kLoopRingEntries = 64;                           // submission entries of a loop's ring

@@ -19,6 +19,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/machine.h"
 #include "vmm/msr.h"
+#include "vmm/vsock_device.h"
 
 namespace wisp {
 
@@ -37,7 +38,6 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
     std::unique_ptr<Machine> machine(new Machine(host, config));
     if (!config.network_interfaces.empty())
         return fail("network-interfaces: virtio-net is not part of this version of Wisp");
-    if (config.vsock) return fail("vsock: virtio-vsock is not part of this version of Wisp");
     machine->kvm_ = TRY(Kvm::open());
     TRY(machine->map_memory());
     TRY(machine->place_devices());
@@ -81,7 +81,7 @@ Result<void> Machine::map_memory() {
 
 // The guest is told of its devices before they are made: where each is follows from their order alone.
 Result<void> Machine::place_devices() {
-    const size_t count = config_.drives.size();
+    const size_t count = config_.drives.size() + (config_.vsock ? 1 : 0);
     if (count > limits::kMaxMmioDevices)
         return fail("%zu devices, but there are interrupts for %zu", count, limits::kMaxMmioDevices);
     for (uint32_t i = 0; i < count; ++i)
@@ -101,7 +101,8 @@ Result<void> Machine::start_vcpu_threads() {
 
 Result<void> Machine::add_devices() {
     TRY(add_platform_devices());
-    return add_drives();
+    TRY(add_drives());
+    return add_vsock();
 }
 
 // All slots before anything else changes the VM: see vmm/kvm.h.
@@ -205,6 +206,13 @@ Result<void> Machine::add_drives() {
         TRY(add_virtio(std::move(device)));
     }
     return {};
+}
+
+Result<void> Machine::add_vsock() {
+    if (!config_.vsock) return {};
+    auto device = TRY(create_vsock(host_.loop, *config_.vsock));
+    vsock_ = device.get();
+    return add_virtio(std::move(device));
 }
 
 Result<void> Machine::add_virtio(std::unique_ptr<virtio::Device> device) {

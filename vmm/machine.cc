@@ -2,6 +2,7 @@
 #include "vmm/machine.h"
 
 #include "base/log.h"
+#include "vmm/vsock_device.h"
 
 namespace wisp {
 
@@ -70,6 +71,11 @@ void Machine::give_up_kernel_file() {
 
 void Machine::finish() {
     console_->finish();
+    if (vsock_) vsock_->unlink_socket();
+}
+
+void Machine::write_metrics(config::JsonWriter& out) {
+    if (vsock_) write_vsock_metrics(out, vsock_->counters(), vsock_told_);
 }
 
 uint64_t Machine::exits() const {

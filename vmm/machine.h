@@ -19,8 +19,10 @@
 #include "base/loop.h"
 #include "virtio/block.h"
 #include "virtio/mmio.h"
+#include "virtio/vsock.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/kernel_lease.h"
+#include "vmm/config/json_writer.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/console.h"
 #include "vmm/kvm.h"
@@ -63,8 +65,11 @@ public:
     /// Somebody wants to write the kernel image (kernel_lease_signal came): the VM gets its own copy, then they may.
     void give_up_kernel_file();
 
-    /// The last output goes out, the terminal is given back.
+    /// The last output goes out, the terminal is given back, the vsock's socket is removed.
     void finish();
+
+    /// What the devices count, as members of the metrics object that is open.
+    void write_metrics(config::JsonWriter& out);
 
     /// Exits of all vCPUs to this process.
     uint64_t exits() const;
@@ -81,6 +86,7 @@ private:
     Result<void> add_devices();
     Result<void> add_platform_devices();
     Result<void> add_drives();
+    Result<void> add_vsock();
     Result<void> add_virtio(std::unique_ptr<virtio::Device> device);
     Result<void> wait_for_vcpus();
     void stay_out_of_exit();
@@ -115,6 +121,8 @@ private:
     GuestStatus status_;
     std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;
     std::vector<virtio::Block*> drives_;  // among the transports' devices, in the order of config_.drives
+    virtio::VsockCounters vsock_told_;    // in the metrics
+    virtio::Vsock* vsock_ = nullptr;      // likewise
     std::vector<boot::VirtioMmioDevice> virtio_devices_;
     OwnedFd kernel_file_;
     boot::KernelLease kernel_lease_;

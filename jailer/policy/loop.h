@@ -18,8 +18,8 @@ namespace wisp::policy {
 inline constexpr Rule kLoopRun[] = {
     allow("io_uring_enter", "the loop submits and waits here"),
     allow("io_uring_register", is(1, IORING_REGISTER_FILES_UPDATE), "a drive's file is exchanged on its running ring"),
-    allow("epoll_pwait2", "waiting where the host has no io_uring"),
-    allow("epoll_ctl", "watches there"),
+    allow("epoll_pwait2", "which vsock connections have something to say; waiting where the host has no io_uring"),
+    allow("epoll_ctl", "what is watched there"),
     allow("read", "eventfds, the signalfd, the console's input"),
     allow("poll", "whether the console's sink takes bytes"),
     allow("close", "files that are exchanged, connections that end"),

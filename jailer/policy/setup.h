@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "jailer/policy/rule.h"
 
@@ -45,6 +46,7 @@ inline constexpr Rule kSetUp[] = {
     // The API's socket, the guest's vsock, and taps.
     allow("bind", "the paths of the API's and the vsock's sockets"),
     allow("listen", "the same"),
+    allow("prlimit64", is(0, 0), is(1, RLIMIT_NOFILE), "a descriptor for each vsock connection"),
     allow_ioctl(TUNSETIFF, "a network interface takes its tap …"),
     allow_ioctl(TUNSETVNETHDRSZ, "… with the header that the guest's driver reads …"),
     allow_ioctl(TUNSETOFFLOAD, "… and what the driver leaves to it"),

@@ -56,7 +56,9 @@ const Command& command_of_kernel_line() {
 
     Splitter words(line);
     const char* word = words.next_word();
-    while (word != nullptr && std::string_view(word) != "--") word = words.next_word();
+    for (; word != nullptr && std::string_view(word) != "--"; word = words.next_word()) {
+        if (std::string_view(word).starts_with("wisp.agent")) command.agent = word;
+    }
     if (word == nullptr) return command;
     while (command.count < Command::kMaxArguments && (word = words.next_word()) != nullptr) {
         command.arguments[command.count++] = word;

@@ -35,6 +35,7 @@ struct Command {
     static constexpr int kMaxArguments = 64;
     const char* arguments[kMaxArguments + 1];  // ends with a null pointer
     int count;
+    const char* agent;  // the word `wisp.agent` or `wisp.agent=PORT` before ` -- `, or null
 };
 const Command& command_of_kernel_line();
 
@@ -46,6 +47,11 @@ struct Ending {
 };
 Ending supervise(const Command& command);
 void end_all_processes();
+
+// -- exec.cc
+constexpr int kNotFound = 127;  // exit status, as a shell says it
+constexpr int kNotExecutable = 126;
+[[noreturn]] void become(const char* const* arguments);  // unblocks signals; says why if it cannot
 extern const char* const kEnvironment[];
 
 // -- power.cc: how a VM ends

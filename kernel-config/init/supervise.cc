@@ -7,42 +7,11 @@
 
 #include "init.h"
 
-const char* const kEnvironment[] = {"PATH=/sbin:/usr/sbin:/bin:/usr/bin", "HOME=/root", "TERM=vt100", nullptr};
-
 namespace {
 
-constexpr int kNotFound = 127;       // as a shell says it
-constexpr int kNotExecutable = 126;
 constexpr int kSignalBase = 128;
 constexpr long kTermGraceMs = 2000;  // between SIGTERM and SIGKILL
 constexpr long kKillGraceMs = 500;
-constexpr const char* kSearchPath[] = {"/sbin/", "/usr/sbin/", "/bin/", "/usr/bin/"};
-
-bool joined(char* out, size_t size, std::string_view directory, std::string_view name) {
-    if (directory.size() + name.size() + 1 > size) return false;
-    memcpy(out, directory.data(), directory.size());
-    memcpy(out + directory.size(), name.data(), name.size());
-    out[directory.size() + name.size()] = 0;
-    return true;
-}
-
-[[noreturn]] void become(const char* const* arguments) {
-    sys::block_signals(0);
-    const char* name = arguments[0];
-    int error = -ENOENT;
-    if (std::string_view(name).find('/') != std::string_view::npos) {
-        error = sys::execve(name, arguments, kEnvironment);
-    } else {
-        char path[256];
-        for (const char* directory : kSearchPath) {
-            if (!joined(path, sizeof path, directory, name)) continue;
-            const int this_error = sys::execve(path, arguments, kEnvironment);
-            if (this_error != -ENOENT) error = this_error;
-        }
-    }
-    say("init: cannot run ", name, ": ", error_text(error));
-    sys::exit(error == -ENOENT ? kNotFound : kNotExecutable);
-}
 
 int start_command(const char* const* arguments) {
     const int pid = sys::fork();
@@ -125,9 +94,15 @@ bool wait_for_children(long grace_ms) {
 
 }  // namespace
 
+void start_agent(const char* option) {
+    const char* const arguments[] = {"/sbin/wisp-agent", option, nullptr};
+    start_command(arguments);
+}
+
 Ending supervise(const Command& command) {
     constexpr sys::SignalSet kHandled = sys::signal_bit(SIGCHLD) | sys::signal_bit(SIGUSR1) |
                                         sys::signal_bit(SIGUSR2) | sys::signal_bit(SIGTERM) | sys::signal_bit(SIGINT);
+    if (command.agent != nullptr) start_agent(command.agent);
     Main main(command);
     if (main.pid < 0) {
         say("init: cannot start a process: ", error_text(main.pid));

@@ -67,6 +67,38 @@ inline void sync() {
     call(SYS_sync);
 }
 
+inline int poll(struct pollfd* fds, unsigned count, int timeout_ms) {
+    return static_cast<int>(call(SYS_poll, as_long(fds), count, timeout_ms));
+}
+inline int pipe(int* ends, int flags) {
+    return static_cast<int>(call(SYS_pipe2, as_long(ends), flags | O_CLOEXEC));
+}
+inline int set_nonblocking(int fd) {
+    return static_cast<int>(call(SYS_fcntl, fd, F_SETFL, O_NONBLOCK));
+}
+
+// -- sockets
+template <class Address>
+int bind(int fd, const Address& address) {
+    return static_cast<int>(call(SYS_bind, fd, as_long(&address), sizeof address));
+}
+template <class Address>
+int connect(int fd, const Address& address) {
+    return static_cast<int>(call(SYS_connect, fd, as_long(&address), sizeof address));
+}
+inline int listen(int fd, int backlog) {
+    return static_cast<int>(call(SYS_listen, fd, backlog));
+}
+inline int accept(int fd) {
+    return static_cast<int>(call(SYS_accept4, fd, 0, 0, SOCK_CLOEXEC));
+}
+inline int shutdown(int fd, int how) {
+    return static_cast<int>(call(SYS_shutdown, fd, how));
+}
+inline long send(int fd, const void* bytes, size_t size) {
+    return call(SYS_sendto, fd, as_long(bytes), static_cast<long>(size), MSG_NOSIGNAL);
+}
+
 // -- mounts and memory
 inline int mount(const char* source, const char* target, const char* type, unsigned long flags, const char* options) {
     return static_cast<int>(call(SYS_mount, as_long(source), as_long(target), as_long(type),
@@ -103,6 +135,13 @@ inline int execve(const char* path, const char* const* arguments, const char* co
 // Any child that has ended, without waiting: its pid, 0 if none has, -ECHILD if there are no children.
 inline int wait_any_now(int* status) {
     return static_cast<int>(call(SYS_wait4, -1, as_long(status), WNOHANG, 0));
+}
+// A descriptor that polls as readable once the process has ended.
+inline int pidfd_open(int pid) {
+    return static_cast<int>(call(SYS_pidfd_open, pid, 0));
+}
+inline int wait(int pid, int* status) {
+    return static_cast<int>(call(SYS_wait4, pid, as_long(status), 0, 0));
 }
 inline int block_signals(SignalSet set) {
     return static_cast<int>(call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&set), 0, sizeof set));

@@ -125,6 +125,21 @@ def on_a_terminal(folder, seen):
     recording.read_into(seen)
 
 
+def vsock_in_every_way(folder, seen):
+    """The bench guest and its host program, which move data, exchange bytes, and connect many times."""
+    bench = f"{os.path.dirname(wisp.GUESTS)}/bench"
+    for work, size in (("send", 65536), ("receive", 4096), ("echo", 1), ("accept", 1)):
+        recording = Recording(folder)
+        config = wisp.machine(f"{bench}/vsock_guest", boot_args=f"work={work} size={size} ms=20 tsc_khz=1000000",
+                              vsock={"guest_cid": 3, "uds_path": f"{folder}/vsock"})
+        with subprocess.Popen([f"{bench}/vsock_peer", "guest", f"{folder}/vsock", work, str(size), "20"],
+                              stdout=subprocess.PIPE, text=True) as peer:
+            peer.stdout.readline()  # it listens
+            result = wisp.run(folder, config, wrapper=recording.wrapper)
+            assert peer.wait(wisp.LIMIT_S) == 0 and "result " in result.output, result
+        recording.read_into(seen)
+
+
 def request(path, method, target, body=None, *, ok=True):
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(wisp.LIMIT_S)
@@ -193,6 +208,7 @@ def needed(folder):
     ends(folder, seen)
     kernel_file_changes(folder, seen)
     on_a_terminal(folder, seen)
+    vsock_in_every_way(folder, seen)
     through_the_api(folder, seen)
     through_the_api(folder, seen, "io_uring_setup", "clone3")
     through_the_api(folder, seen, direct=True)

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""virtio-vsock with a real guest: through the agent that the project's init starts when it is asked to."""
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+
+import pytest
+import vsock_agent
+import wisp
+
+KERNEL = f"{wisp.BUILD}/kernel/vmlinux"
+INITRD = f"{wisp.BUILD}/initrd.cpio.gz"
+BOOT_ARGS = "console=ttyS0 reboot=k panic=1"
+MIB = 1 << 20
+
+
+def machine(tmp_path, args=f"{BOOT_ARGS} wisp.agent", **more):
+    # The command keeps init from a shell on the console.
+    return wisp.machine(KERNEL, boot_args=f"{args} -- /bin/sleep 100000", initrd=INITRD,
+                        vsock={"guest_cid": 3, "uds_path": f"{tmp_path}/v"}, **more)
+
+
+@contextlib.contextmanager
+def guest(tmp_path, *flags, **more):
+    """A guest whose agent listens; in the end it powers off, which must remove the socket."""
+    with wisp.Vm(tmp_path, machine(tmp_path, **more), *flags) as vm:
+        try:
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
+        except TimeoutError as error:
+            raise wisp.TimedOut(f"{error}\n{vm.output}") from None
+        agent.vm = vm
+        yield agent
+        agent.start(["poweroff", "-f"]).turn(5)
+        result = vm.wait()
+        assert result.code == wisp.EXIT_OK, result
+        assert not os.path.exists(f"{tmp_path}/v")
+
+
+def test_commands_their_output_and_exit_status(tmp_path):
+    with guest(tmp_path) as agent:
+        result = agent.run(["uname", "-r"])
+        assert result.status == 0 and b"6.1." in result.output and not result.errors
+        assert agent.shell("exit 7").status == 7
+        assert agent.shell("kill -9 $$").status == 128 + 9
+        result = agent.run(["no-such-command"])
+        assert result.status == 127 and b"no such file" in result.errors
+        assert agent.run(["/etc/passwd"]).status == 126
+        result = agent.shell("echo to output; echo to errors >&2")
+        assert (bytes(result.output), bytes(result.errors)) == (b"to output\n", b"to errors\n")
+        assert agent.run(["cat"], b"some input").output == b"some input"
+        assert agent.run(["wc", "-c"], b"x" * 200000).output.strip() == b"200000"
+        sleeping = agent.start(["sleep", "1000"])
+        sleeping.turn()
+        sleeping.signal(15)
+        assert sleeping.wait().status == 128 + 15
+
+
+def test_the_agent_is_started_only_if_asked_for(tmp_path):
+    with wisp.Vm(tmp_path, machine(tmp_path, args=BOOT_ARGS), "--boot-timer") as vm:
+        vm.wait_for("Guest-boot-time")
+        # The guest answers, so its driver is up: nobody listens there.
+        with pytest.raises(vsock_agent.Refused):
+            vsock_agent.connect(f"{tmp_path}/v", vsock_agent.PORT, wisp.LIMIT_S)
+
+
+def test_another_port(tmp_path):
+    with wisp.Vm(tmp_path, machine(tmp_path, args=f"{BOOT_ARGS} wisp.agent=77")) as vm:
+        assert vsock_agent.Agent(f"{tmp_path}/v", 77).wait(wisp.LIMIT_S).run(["echo", "hi"]).output == b"hi\n"
+
+
+@pytest.mark.parametrize("vcpus", [1, 2])
+def test_20_mb_both_ways_arrive_as_they_were_sent(tmp_path, vcpus):
+    data = os.urandom(20 * MIB)
+    digest = hashlib.sha256(data).hexdigest().encode()
+    with guest(tmp_path, vcpus=vcpus) as agent:
+        assert agent.run(["sha256sum"], data).output.split()[0] == digest  # to the guest
+        assert agent.run(["cat"], data).output == data  # both at the same time
+
+
+def test_half_close_of_the_host_is_the_end_of_input(tmp_path):
+    with guest(tmp_path) as agent:
+        command = agent.start(["sh", "-c", "wc -c; echo still here"])
+        command.feed(b"12345")
+        while command._out:
+            command.turn(1)
+        command.stream.shutdown(socket.SHUT_WR)
+        result = command.wait()
+        assert result.output.split() == [b"5", b"still", b"here"] and result.status == 0
+
+
+def test_a_host_program_that_goes_away_takes_its_command_with_it(tmp_path):
+    with guest(tmp_path) as agent:
+        command = agent.start(["sleep", "12345"])
+        while command._out:
+            command.turn(1)
+        while agent.shell("pgrep -f '^sleep 12345'").status != 0:
+            pass
+        command.stream.close()
+        deadline = time.monotonic() + wisp.LIMIT_S
+        while agent.shell("pgrep -f '^sleep 12345'").status == 0:
+            assert time.monotonic() < deadline
+
+
+def test_many_connections_at_once(tmp_path):
+    with guest(tmp_path, mem_mib=512) as agent:
+        commands = [agent.start(["cat"]) for _ in range(100)]
+        inputs = [os.urandom(1 + 331 * i) for i in range(len(commands))]
+        for command, data in zip(commands, inputs):
+            command.feed(data)
+        for command, data in zip(commands, inputs):
+            deadline = time.monotonic() + wisp.LIMIT_S
+            while len(command.output) < len(data):
+                command.turn(1)
+                assert time.monotonic() < deadline
+        for command, data in reversed(list(zip(commands, inputs))):
+            command.end_input()
+            assert command.wait(wisp.LIMIT_S).status == 0 and command.output == data
+
+
+class Listener:
+    """A port of the host, as the guest sees it."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.bind(path)
+        self.socket.listen(16)
+        self.socket.settimeout(wisp.LIMIT_S)
+
+
+def test_the_guest_connects_to_the_host(tmp_path):
+    listener = Listener(f"{tmp_path}/v_5001").socket
+    with guest(tmp_path) as agent:
+        client = agent.start(["vsock-connect", "5001"])
+        client.feed(b"from the guest")
+        client.turn(1)
+        stream, _ = listener.accept()
+        stream.settimeout(wisp.LIMIT_S)
+        got = b""
+        while len(got) < 14:
+            client.turn(0)
+            got += stream.recv(100)
+        assert got == b"from the guest"
+        stream.sendall(b"from the host")
+        stream.shutdown(socket.SHUT_WR)
+        client.end_input()
+        assert client.wait().output == b"from the host"
+        assert stream.recv(1) == b""
+        result = agent.run(["vsock-connect", "5002"])  # nobody listens there
+        assert result.status == 1 and b"cannot connect" in result.errors
+
+
+def api(path, method, resource, body):
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.connect(path)
+    connection.request(method, resource, json.dumps(body))
+    answer = connection.getresponse()
+    text = answer.read()
+    assert answer.status == 204, text
+    connection.close()
+
+
+def test_pause_and_resume_in_the_middle_of_a_transfer(tmp_path):
+    data = os.urandom(20 * MIB)
+    config = f"{tmp_path}/machine.json"
+    with open(config, "w") as out:
+        json.dump(machine(tmp_path), out)
+    process = subprocess.Popen([wisp.WISP, "--api-sock", f"{tmp_path}/api", "--config-file", config],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        try:
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
+        except TimeoutError as error:
+            raise wisp.TimedOut(str(error)) from None
+        command = agent.start(["cat"])
+        command.feed(data)
+        command.end_input()
+        for part in (1, 2, 3):
+            while len(command.output) < part * len(data) // 5:
+                assert command.turn(wisp.LIMIT_S)
+            api(f"{tmp_path}/api", "PATCH", "/vm", {"state": "Paused"})
+            for _ in range(20):  # what was under way comes; nothing new does
+                command.turn(0.02)
+            before = len(command.output)
+            command.turn(0.2)
+            assert len(command.output) == before
+            api(f"{tmp_path}/api", "PATCH", "/vm", {"state": "Resumed"})
+        assert command.wait(wisp.LIMIT_S).output == data
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_command_for_people(tmp_path):
+    with guest(tmp_path) as agent:
+        run = subprocess.run([f"{wisp.PROJECT}/demo/vsock-exec", agent.uds_path, "sh", "-c", "cat; echo err >&2; exit 3"],
+                             input=b"typed", capture_output=True, timeout=wisp.LIMIT_S)
+        assert (run.returncode, run.stdout, run.stderr) == (3, b"typed", b"err\n")
+
+
+def test_a_path_that_is_taken_is_a_bad_configuration(tmp_path):
+    (tmp_path / "v").touch()
+    result = wisp.run(tmp_path, machine(tmp_path))
+    assert result.code == wisp.EXIT_BAD_CONFIGURATION
+    assert re.search(r"vsock: uds_path: cannot bind to .*/v, which is there already .*: Address already in use", result.errors)
+    assert (tmp_path / "v").exists(), "the file is somebody else's"
