@@ -37,6 +37,14 @@ inline constexpr unsigned kBlockQueues = 8;              // of one drive
 inline constexpr uint32_t kBlockRangeSectors = 1 << 21;  // of one discard or write-zeroes: 1 GiB
 inline constexpr unsigned kBlockServeBudget = 256;       // requests served before the loop's other work has its turn
 
+// virtio-net
+inline constexpr unsigned kNetMaxFrame = 65562;      // bytes with the virtio header: the largest that segmentation leaves
+inline constexpr unsigned kNetSendBatch = 32;        // frames of one system call to the tap
+inline constexpr unsigned kNetReceiveBatch = 8;      // the same from the tap; each may hold kNetMaxFrame bytes
+inline constexpr unsigned kNetSlices = 1024;         // segments of the chains that are in hand, in each direction
+inline constexpr unsigned kNetServeBudget = 256;     // frames served before the loop's other work has its turn
+inline constexpr uint64_t kNetPatience_ns = 20'000'000;  // for buffers that a waiting frame needs, where there are some
+
 // Event loop
 inline constexpr unsigned kMaxWatches = 512;                               // descriptors one loop watches
 inline constexpr unsigned kLoopRingEntries = 64;                           // submission entries of a loop's ring

@@ -30,8 +30,6 @@ uint64_t host_memory_mib() {
 
 Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const config::VmConfig& config) {
     std::unique_ptr<Machine> machine(new Machine(host, config));
-    if (!config.network_interfaces.empty())
-        return fail("network-interfaces: virtio-net is not part of this version of Wisp");
     if (config.vsock) return fail("vsock: virtio-vsock is not part of this version of Wisp");
     machine->kvm_ = TRY(Kvm::open());
     TRY(machine->map_memory());
@@ -86,6 +84,7 @@ Result<void> Machine::start_vcpu_threads() {
 Result<void> Machine::load() {
     TRY(add_platform_devices());
     TRY(add_drives());
+    TRY(net_.create(host_.loop, config_, host_.metadata, [this](auto device) { return add_virtio(std::move(device)); }));
     return load_guest();
 }
 

@@ -26,6 +26,7 @@
 #include "vmm/legacy/i8042.h"
 #include "vmm/legacy/lazy_pit.h"
 #include "vmm/legacy/power.h"
+#include "vmm/net_interfaces.h"
 #include "vmm/stop.h"
 #include "vmm/timeline.h"
 #include "vmm/vcpu.h"
@@ -41,6 +42,7 @@ struct MachineHost {
     /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has
     /// returned.
     std::function<void(uint64_t exits)> on_boot_done;
+    const mmds::DataStore* metadata = nullptr;  ///< what the guest's metadata service shows; null: there is none
 };
 
 class Machine {
@@ -55,6 +57,10 @@ public:
 
     /// Puts another file under a drive, or changes its limits, while the machine runs.
     Result<void> patch_drive(const config::DrivePatch& patch);
+    /// Changes an interface's limits.
+    Result<void> patch_network_interface(const config::NetworkInterfacePatch& patch) { return net_.patch(patch); }
+    /// What the devices count, as members of the metrics object that is open.
+    void write_metrics(config::JsonWriter& out) { net_.write_metrics(out); }
 
     /// Somebody wants to write the kernel image (kernel_lease_signal came): the VM gets its own copy, then they may.
     void give_up_kernel_file();
@@ -107,6 +113,7 @@ private:
     PowerDevice power_;
     LazyPit pit_;
     GuestStatus status_;
+    NetInterfaces net_;
     std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;
     std::vector<virtio::Block*> drives_;  // among the transports' devices, in the order of config_.drives
     std::vector<boot::VirtioMmioDevice> virtio_devices_;

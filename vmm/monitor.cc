@@ -27,6 +27,16 @@ Result<OwnedFd> open_sink(const std::string& path) {
     return file;
 }
 
+/// What the machine counts, as members of an open JSON object with a comma in front.
+std::string machine_metrics(Machine& machine) {
+    config::JsonWriter out;
+    out.begin_object();
+    machine.write_metrics(out);
+    out.end_object();
+    const std::string object = out.take();
+    return "," + object.substr(1, object.size() - 2);
+}
+
 }  // namespace
 
 log::Config log_config(const Arguments& arguments) {
@@ -60,7 +70,7 @@ Result<void> Monitor::start(const config::VmConfig& config) {
     build_start_ns_ = monotonic_ns();
     build_start_cpu_us_ = clock_us(CLOCK_PROCESS_CPUTIME_ID);
     machine_ = TRY(Machine::launch(
-        {*loop_, *stop_sink_, timeline_, kernel_lease_signal(), [this](uint64_t exits) { on_boot_done(exits); }},
+        {*loop_, *stop_sink_, timeline_, kernel_lease_signal(), [this](uint64_t exits) { on_boot_done(exits); }, metadata_},
         config));
     return {};
 }
@@ -130,8 +140,8 @@ Result<void> Monitor::patch_drive(const config::DrivePatch& patch) {
     return machine_->patch_drive(patch);
 }
 
-Result<void> Monitor::patch_network_interface(const config::NetworkInterfacePatch&) {
-    return fail("virtio-net is not part of this version of Wisp");
+Result<void> Monitor::patch_network_interface(const config::NetworkInterfacePatch& patch) {
+    return machine_->patch_network_interface(patch);
 }
 
 Result<void> Monitor::send_ctrl_alt_del() {
@@ -160,8 +170,9 @@ Result<void> Monitor::configure_metrics(const config::Metrics& metrics) {
 
 Result<void> Monitor::flush_metrics() {
     if (!metrics_file_.valid()) return {};
-    const std::string line = format("{\"utc_timestamp_ms\":%lu%s}\n", clock_us(CLOCK_REALTIME) / 1000,
-                                    metrics_source_ ? metrics_source_().c_str() : "");
+    const std::string line =
+        format("{\"utc_timestamp_ms\":%lu%s%s}\n", clock_us(CLOCK_REALTIME) / 1000,
+               metrics_source_ ? metrics_source_().c_str() : "", machine_ ? machine_metrics(*machine_).c_str() : "");
     // A FIFO without a reader takes no more at some point: the line is lost, as for a log.
     if (write(metrics_file_.get(), line.data(), line.size()) < 0 && errno != EAGAIN)
         return fail("%s", os_error(errno).c_str());
