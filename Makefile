@@ -2,7 +2,7 @@
 #
 #   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
 #   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
-#   make test       all tests, on any host          make bench BENCH=boot|start|block|jail [PEER=path]
+#   make test       all tests, on any host          make bench BENCH=boot|start|block|net|jail [PEER=path]
 #   make check      format, lint, include direction
 #
 # SAN=address,undefined or SAN=thread builds a second tree with those sanitizers.
@@ -59,7 +59,7 @@ demo: setup-build-kernel-lab
 	@$(MAKE) --no-print-directory rootfs
 	@demo/run
 
-TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests
+TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests bench-net-tools
 test: setup-build-kernel-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
 	@$(MAKE) --no-print-directory kernel
@@ -70,7 +70,7 @@ check: setup-build-check
 	@/usr/bin/python3 -B tests/check.py
 
 bench: setup-build-kernel-lab-test
-	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools $(BUILD)/bench/jail_payload
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools bench-net-tools $(BUILD)/bench/jail_payload
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
 	@/usr/bin/python3 -B bench/$(or $(BENCH),start).py
@@ -167,6 +167,13 @@ $(BUILD)/bench/%_guest: bench/guest/%.c bench/guest/start.S bench/guest/runtime.
 	@$(CC) -std=gnu2x -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -fno-tree-loop-distribute-patterns \
 	    -fcf-protection=none -fno-pic -mno-sse -mcmodel=large -nostdlib -static -no-pie -Wl,-T,bench/guest/guest.ld \
 	    -Wl,--build-id=none -Wl,--no-warn-rwx-segments -o $@ $(filter %.c %.S,$^)
+
+$(BUILD)/bench/net_peer: bench/net_peer.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+.PHONY: bench-net-tools
+bench-net-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/net_guest $(BUILD)/bench/net_peer
 
 .PHONY: bench-block-tools
 bench-block-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest
