@@ -40,10 +40,11 @@ inline constexpr unsigned kBlockServeBudget = 256;       // requests served befo
 // virtio-net
 inline constexpr unsigned kNetMaxFrame = 65562;      // bytes with the virtio header: the largest that segmentation leaves
 inline constexpr unsigned kNetSendBatch = 32;        // frames of one system call to the tap
-inline constexpr unsigned kNetReceiveBatch = 8;      // the same from the tap; each may hold kNetMaxFrame bytes
+inline constexpr unsigned kNetReceiveBatch = 16;      // the same from the tap; each may hold kNetMaxFrame bytes
 inline constexpr unsigned kNetSlices = 1024;         // segments of the chains that are in hand, in each direction
 inline constexpr unsigned kNetServeBudget = 256;     // frames served before the loop's other work has its turn
 inline constexpr uint64_t kNetPatience_ns = 20'000'000;  // for buffers that a waiting frame needs, where there are some
+inline constexpr uint64_t kNetExpectation_ns = 200'000;  // for buffers that the next frame may need, in the same case
 
 // Event loop
 inline constexpr unsigned kMaxWatches = 512;                               // descriptors one loop watches

@@ -132,7 +132,7 @@ private:
     void keep(Slot& slot, uint64_t size);
     void take_answer();
     bool deliver(Slot& slot);
-    bool wait_for_buffers();
+    bool wait_for_buffers(uint64_t patience_ns);
     void on_patience_over();
 
     Loop& loop_;

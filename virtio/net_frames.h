@@ -60,7 +60,7 @@ struct Net::Receiver {
     size_t kept_begin = 0, kept_end = 0;  // slots with kept frames, in their order
 
     // What the next batch is planned with.
-    unsigned batch = 1;     // frames
+    unsigned batch = 2;     // frames
     uint64_t expected = 1;  // bytes of each
     bool merge = false;     // a frame may span buffers (MRG_RXBUF)
 

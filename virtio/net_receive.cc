@@ -105,7 +105,7 @@ unsigned Net::plan_batch() {
         Slot& slot = receiver.slots[planned];
         const uint64_t wanted = receiver.merge ? receiver.expected : 1;
         const bool enough = buffers.gather(receive_queue(), next, wanted, name_.c_str(), counters_.rx_fails);
-        if (!enough && (planned > 0 || !wait_for_buffers())) break;
+        if (!enough && (planned > 0 || !wait_for_buffers(limits::kNetExpectation_ns))) break;
         if (!enough) receiver.expected = buffers.capacity();
         slot.first = next;
         slot.capacity = 0;
@@ -148,7 +148,8 @@ void Net::finish_batch(unsigned planned) {
     // One that came behind the last read is told of by the loop.
     tap_readable_ = receiver.transfers[planned - 1].result > 0;
     receiver.buffers.sweep();
-    receiver.batch = std::min(received == planned ? 2 * planned : received + 1, limits::kNetReceiveBatch);
+    // One more than there were, so that the same call finds out that there are no more.
+    receiver.batch = std::clamp(received == planned ? 2 * planned : received + 1, 2u, limits::kNetReceiveBatch);
     receiver.expected = std::max({largest, receiver.expected - receiver.expected / 8, uint64_t{1}});
 }
 
@@ -236,7 +237,7 @@ bool Net::deliver(Slot& slot) {
     ReceiveBuffers& buffers = receiver.buffers;
     const uint64_t wanted = receiver.merge ? slot.kept : 1;
     bool fits = buffers.gather(receive_queue(), 0, wanted, name_.c_str(), counters_.rx_fails);
-    if (!fits && !wait_for_buffers()) return false;
+    if (!fits && !wait_for_buffers(limits::kNetPatience_ns)) return false;
     if (!receiver.merge) fits = fits && buffers.size(0) >= slot.kept;
     if (fits && !slot.paid && !receive_limiter_.take(slot.kept)) {
         ++counters_.rx_rate_limiter_throttled;
@@ -264,7 +265,7 @@ bool Net::deliver(Slot& slot) {
 
 // There are not enough buffers. True: go on nevertheless. Where the guest has none at all, frames wait for as long as it
 // takes; where it has some, perhaps it never has more.
-bool Net::wait_for_buffers() {
+bool Net::wait_for_buffers(uint64_t patience_ns) {
     Receiver& receiver = *receiver_;
     if (std::exchange(receiver.patience_over, false) && receiver.buffers.count() > 0) return true;
     if (receive_queue().has_available()) return true;  // it has more, but in smaller pieces than we take in hand
@@ -272,7 +273,7 @@ bool Net::wait_for_buffers() {
     if (receiver.buffers.count() == 0)
         patience_timer_.cancel();
     else if (!patience_timer_.armed())
-        patience_timer_.arm(limits::kNetPatience_ns);
+        patience_timer_.arm(patience_ns);
     return false;
 }
 
