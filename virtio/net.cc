@@ -133,7 +133,8 @@ void Net::on_ready(uint32_t events) {
         ++counters_.rx_tap_event_count;
         tap_readable_ = true;
     }
-    if ((events & EPOLLOUT) && sender_->blocked && active()) flush_frames();
+    // Not every kernel says EPOLLOUT where both are true.
+    if (sender_->blocked && active()) flush_frames();
     serve();
 }
 
