@@ -115,7 +115,7 @@ Result<void> Net::activate(Activation activation) {
     receiver_->merge = activation.features & net_feature(VIRTIO_NET_F_MRG_RXBUF);
     sender_->armed = receiver_->armed = true;  // as a driver finds its queues
     polling_ = loop_.poll(*this);
-    watch_ = TRY(loop_.watch(io_->fd(), EPOLLIN | EPOLLOUT, *this));
+    watch_tap();
     return {};
 }
 
@@ -128,11 +128,24 @@ void Net::on_kick(unsigned queue) {
     serve();
 }
 
+// Every frame that arrives is an event, also where nothing can be done about it. After a few of those the tap is left
+// alone until something can.
+void Net::watch_tap() {
+    idle_events_ = 0;
+    if (watch_.active()) return;
+    if (auto watch = loop_.watch(io_->fd(), EPOLLIN | EPOLLOUT, *this))
+        watch_ = *std::move(watch);
+    else
+        set_broken(watch.error().message.c_str());
+}
+
 void Net::on_ready(uint32_t events) {
+    const bool idle = tap_readable_ && !sender_->blocked && (needs_buffers_ || paused_);
     if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
         ++counters_.rx_tap_event_count;
         tap_readable_ = true;
     }
+    if (idle && ++idle_events_ == limits::kNetIdleEvents) watch_.reset();
     // Not every kernel says EPOLLOUT where both are true.
     if (sender_->blocked && active()) flush_frames();
     serve();
@@ -218,6 +231,7 @@ void Net::resume() {
     paused_ = false;
     if (!active()) return;
     if (config_.responder) answer_due_ = true;
+    watch_tap();
     serve();
 }
 

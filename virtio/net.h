@@ -97,6 +97,7 @@ private:
     Queue& receive_queue() { return activation_->queues[kReceiveQueue]; }
     Queue& send_queue() { return activation_->queues[kSendQueue]; }
     void on_ready(uint32_t events) override;
+    void watch_tap();
     bool poll() override;
     bool arm() override;
     void serve();
@@ -132,6 +133,7 @@ private:
     void keep(Slot& slot, uint64_t size);
     void take_answer();
     bool deliver(Slot& slot);
+    void buffers_suffice();
     bool wait_for_buffers(uint64_t patience_ns);
     void on_patience_over();
 
@@ -155,6 +157,7 @@ private:
     bool answer_due_ = false;     // the responder has something
     bool tap_readable_ = false;   // until it said EAGAIN
     bool needs_buffers_ = false;  // frames wait for buffers of the guest's
+    unsigned idle_events_ = 0;    // events of the tap in a row that told nothing new
 };
 
 }  // namespace wisp::virtio

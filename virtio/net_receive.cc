@@ -88,8 +88,7 @@ bool Net::receive_batch() {
     Receiver& receiver = *receiver_;
     const unsigned planned = plan_batch();
     if (planned == 0) return false;
-    needs_buffers_ = false;
-    patience_timer_.cancel();
+    buffers_suffice();
     io_->receive(std::span(receiver.transfers).first(planned));
     finish_batch(planned);
     return true;
@@ -244,8 +243,7 @@ bool Net::deliver(Slot& slot) {
         return false;
     }
     if (receiver.budget > 0) --receiver.budget;
-    needs_buffers_ = false;
-    patience_timer_.cancel();
+    buffers_suffice();
     const uint64_t size = std::exchange(slot.kept, 0);
     if (!fits) {
         drop_received("longer than all buffers of the guest");
@@ -261,6 +259,11 @@ bool Net::deliver(Slot& slot) {
     write_at(buffers.slices(0), offsetof(NetHeader, num_buffers), std::as_bytes(std::span(&used, 1)));
     buffers.sweep();
     return true;
+}
+
+void Net::buffers_suffice() {
+    patience_timer_.cancel();
+    if (std::exchange(needs_buffers_, false)) watch_tap();
 }
 
 // There are not enough buffers. True: go on nevertheless. Where the guest has none at all, frames wait for as long as it

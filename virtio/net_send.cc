@@ -17,7 +17,7 @@ namespace wisp::virtio {
 namespace {
 
 // A batch that is this large pays for its system call; beyond, the driver waits too long for its buffers.
-constexpr uint64_t kBatchBytes = 128 << 10;
+constexpr uint64_t kBatchBytes = 1 << 20;
 
 // Copies the first bytes, which stay where they are.
 void peek(std::span<const GuestSlice> slices, std::span<std::byte> to) {
@@ -172,7 +172,7 @@ void Net::flush_frames() {
 
 void Net::finish_sent(SentFrame& frame, int64_t result) {
     if (result == -EAGAIN) {
-        sender_->blocked = true;
+        if (!std::exchange(sender_->blocked, true)) watch_tap();
         return;
     }
     if (result < 0) {

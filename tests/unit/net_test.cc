@@ -201,6 +201,36 @@ TEST_CASE("net: with no buffer and a full tap nothing freezes") {
     }
 }
 
+TEST_CASE("net: a flood that nobody can take does not keep the loop busy, and is taken later") {
+    NetRig rig;
+    for (int i = 0; i < 4; ++i) rig.post(200);
+    const bool pausing = GENERATE(false, true);
+    if (pausing) rig.pause();
+    uint64_t events = 0;
+    for (int i = 0; i < 200; ++i) {
+        rig.tap->push(make_frame(60, i));
+        rig.turn();
+        events = rig.net->counters().rx_tap_event_count;
+    }
+    CHECK(events < 40);
+    if (pausing) rig.net->resume();
+    for (int i = 0; i < 200; ++i) {
+        std::optional<std::string> frame;
+        while (!(frame = rig.received())) {
+            rig.rx.recycle();
+            rig.post(200);
+            rig.kick_rx();
+            rig.turn();
+        }
+        REQUIRE(frame == make_frame(60, i));
+    }
+    rig.post(200);
+    rig.kick_rx();
+    rig.tap->push(make_frame(60, 1));  // it is watched again
+    rig.turn();
+    CHECK(rig.received() == make_frame(60, 1));
+}
+
 TEST_CASE("net: the driver is asked to kick when frames wait for buffers") {
     NetRig rig;
     rig.tap->push(make_frame(100, 1));
