@@ -59,7 +59,8 @@ demo: setup-build-kernel-lab
 	@$(MAKE) --no-print-directory rootfs
 	@demo/run
 
-TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests bench-net-tools
+TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests bench-net-tools \
+          $(OUT)/tests/net_probe
 test: setup-build-kernel-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
 	@$(MAKE) --no-print-directory kernel
@@ -111,6 +112,11 @@ $(OUT)/obj/jailer/policy/filter.o: $(OUT)/generated/policy_filters.inc
 
 # What the jailer's tests put into a jail.
 $(OUT)/tests/jail-probe: tests/jailer/probe.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
+
+# What a Linux guest needs to be talked to by UDP.
+$(OUT)/tests/net_probe: tests/linux/net_probe.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
 

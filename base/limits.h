@@ -45,6 +45,8 @@ inline constexpr unsigned kNetSlices = 1024;         // segments of the chains t
 inline constexpr unsigned kNetServeBudget = 256;     // frames served before the loop's other work has its turn
 inline constexpr uint64_t kNetPatience_ns = 20'000'000;  // for buffers that a waiting frame needs, where there are some
 inline constexpr uint64_t kNetExpectation_ns = 200'000;  // for buffers that the next frame may need, in the same case
+inline constexpr unsigned kTapTries = 20;                // to open a tap that is in use …
+inline constexpr long kTapPause_ns = 5'000'000;          // … with so much time between them
 inline constexpr unsigned kNetIdleEvents = 16;  // of a tap whose frames nobody can take; then it is left alone
 
 // Event loop

@@ -36,6 +36,8 @@ public:
     /// Receives a frame into each, in their order, until there is none. A longer frame than fits is cut.
     virtual void receive(std::span<FrameTransfer> frames) = 0;
 
+    /// Lets go of the tap, at once; nothing else is called afterwards.
+    virtual void close() = 0;
     /// What becomes readable, and writable again after EAGAIN.
     virtual int fd() const = 0;
     /// Whether the tap does UDP segmentation.

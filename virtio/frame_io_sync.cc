@@ -30,12 +30,13 @@ public:
         }
     }
 
+    void close() override { tap_ = {}; }
     int fd() const override { return tap_.fd(); }
     bool has_uso() const override { return tap_.has_uso(); }
     Result<void> set_offloads(unsigned offloads) override { return tap_.set_offloads(offloads); }
 
 private:
-    const Tap tap_;
+    Tap tap_;
 };
 
 }  // namespace

@@ -31,6 +31,11 @@ public:
 
     void send(std::span<FrameTransfer> frames) override { run(IORING_OP_WRITEV, frames); }
     void receive(std::span<FrameTransfer> frames) override { run(IORING_OP_READV, frames); }
+    void close() override {
+        // The ring itself goes later than this process, in a worker of the kernel, and what it holds with it.
+        (void)ring_.set_file(kFileSlot, -1);
+        tap_ = {};
+    }
     int fd() const override { return tap_.fd(); }
     bool has_uso() const override { return tap_.has_uso(); }
     Result<void> set_offloads(unsigned offloads) override { return tap_.set_offloads(offloads); }

@@ -200,6 +200,14 @@ void Net::reset(std::move_only_function<void()> drained) {
     drained();
 }
 
+void Net::close() {
+    forget();
+    polling_.reset();
+    watch_.reset();
+    activity_ = Activity::kBroken;
+    io_->close();
+}
+
 void Net::forget() {
     for (SentFrame& frame : sender_->frames) frame.chain.abandon();
     sender_->count = 0;

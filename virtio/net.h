@@ -69,6 +69,8 @@ public:
 
     const NetConfig& config() const { return config_; }
     const NetCounters& counters() const { return counters_; }
+    /// For a process that is about to end: lets go of the tap, so that the next one can have it at once.
+    void close();
     /// Sets the limits that each has; see RateLimiter::update().
     void update_rate_limiters(const RateLimiterConfig& receive, const RateLimiterConfig& send);
 

@@ -4,10 +4,11 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include <cerrno>
-#include <cstring>
 
+#include "base/limits.h"
 #include "virtio/net_header.h"
 
 namespace wisp::virtio {
@@ -37,16 +38,26 @@ std::unexpected<Error> explain(const char* name) {
 
 }  // namespace
 
+int attach_tap(int fd, const std::string& name) {
+    ifreq request{};
+    name.copy(request.ifr_name, IFNAMSIZ - 1);
+    request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    for (unsigned tries = limits::kTapTries;; --tries) {
+        if (ioctl(fd, TUNSETIFF, &request) == 0) return 0;
+        if (errno != EBUSY || tries <= 1) return -1;
+        const timespec pause{0, limits::kTapPause_ns};
+        nanosleep(&pause, nullptr);
+        errno = EBUSY;
+    }
+}
+
 Result<Tap> Tap::open(const std::string& name) {
     Tap tap;
     tap.name_ = name;
     if (name.empty() || name.size() >= IFNAMSIZ)
         return fail("tap name %s has not between 1 and %d characters", name.c_str(), IFNAMSIZ - 1);
     tap.fd_ = TRY_CONTEXT("tap " + name, open_file("/dev/net/tun", O_RDWR | O_NONBLOCK));
-    ifreq request{};
-    memcpy(request.ifr_name, name.data(), name.size());
-    request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-    if (ioctl(tap.fd(), TUNSETIFF, &request) < 0) return explain(name.c_str());
+    if (attach_tap(tap.fd(), name) < 0) return explain(name.c_str());
 
     int header_size = sizeof(NetHeader);
     if (ioctl(tap.fd(), TUNSETVNETHDRSZ, &header_size) < 0)

@@ -70,6 +70,7 @@ void Machine::give_up_kernel_file() {
 
 void Machine::finish() {
     console_->finish();
+    net_.close();
 }
 
 uint64_t Machine::exits() const {

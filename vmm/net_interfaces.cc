@@ -133,6 +133,10 @@ Result<void> NetInterfaces::patch(const config::NetworkInterfacePatch& patch) {
     return fail("network interface %s does not exist", patch.iface_id.c_str());
 }
 
+void NetInterfaces::close() {
+    for (const Interface& interface : interfaces_) interface.device->close();
+}
+
 void NetInterfaces::write_metrics(config::JsonWriter& out) {
     write_mmds(out);
     NetCounters all;

@@ -32,6 +32,9 @@ public:
     /// Limiters that are not given stay as they are.
     Result<void> patch(const config::NetworkInterfacePatch& patch);
 
+    /// The process is about to end: the taps are let go of.
+    void close();
+
     /// Members of the metrics object that is open: mmds, net_<id> for each interface, and net for all. Each flush tells
     /// what was added since the one before.
     void write_metrics(config::JsonWriter& out);

@@ -6,6 +6,7 @@
 
 #include <asm/ioctls.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <signal.h>
 
@@ -28,6 +29,9 @@ inline constexpr Rule kLoopRun[] = {
     allow("pwrite64", "the same"),
     allow("fdatasync", "its flushes"),
     allow("fallocate", "its discards and zeroes"),
+    allow("readv", "frames from a tap where the host has no io_uring"),
+    allow("writev", "frames to it"),
+    allow_ioctl(TUNSETOFFLOAD, "what a tap leaves to the driver that has just taken its features"),
     allow("close", "files that are exchanged, connections that end"),
     allow("fcntl", is(1, F_GETLEASE), "is somebody waiting to write the kernel image that the guest maps?"),
     allow("fcntl", is(1, F_SETLEASE), "then the lease is given up, once the guest has its own copy"),

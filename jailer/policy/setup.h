@@ -4,6 +4,7 @@
 // runs it. It is installed first and stays below the others: a later filter can only take away.
 #pragma once
 
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -62,6 +63,10 @@ inline constexpr Rule kSetUp[] = {
     allow_ioctl(KVM_SET_MSRS, "… and their MSRs"),
     allow_ioctl(KVM_IOEVENTFD, "queue kicks without a way through this process"),
     allow_ioctl(KVM_IRQFD, "interrupts without one"),
+    // Taps.
+    allow_ioctl(TUNSETIFF, "which tap it is"),
+    allow_ioctl(TUNSETVNETHDRSZ, "the size of its header"),
+    allow("clock_nanosleep", "a tap whose last user is just ending"),
     // Threads.
     allow("clone3", "a thread for each vCPU"),
     allow("clone", is(0, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |

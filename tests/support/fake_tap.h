@@ -17,6 +17,7 @@ class FakeTap final : public virtio::FrameIo {
 public:
     void send(std::span<virtio::FrameTransfer> frames) override;
     void receive(std::span<virtio::FrameTransfer> frames) override;
+    void close() override { event_.reset(); }
     int fd() const override { return event_.get(); }
     bool has_uso() const override { return uso; }
     Result<void> set_offloads(unsigned wanted) override;
