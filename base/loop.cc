@@ -114,7 +114,7 @@ Result<void> Loop::turn(int64_t timeout_ns) {
     if (longest_ns == 0 || spin(longest_ns) || arm_sources())
         TRY(poller_->wait(0));
     else
-        TRY(sleep(longest_ns));
+        TRY(sleep(nearest_timer_ns(timeout_ns)));  // a source may have armed one meanwhile
     poll_sources();
     run_timers();
     return {};

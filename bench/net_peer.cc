@@ -179,7 +179,8 @@ void run_rtt(const char* tap, size_t size, size_t count) {
     for (size_t i = 0; i < count; ++i) {
         if (write(fd, frame.data(), frame.size()) < 0) die("write");
         // Others' frames (the kernel's own neighbour discovery) are not ours.
-        while (read(fd, back.data(), back.size()) < 0 || back[kHeader + 12] != kExperimental >> 8) {}
+        while (read(fd, back.data(), back.size()) < 0 || back[kHeader + 12] != kExperimental >> 8) {
+        }
     }
     print_result(static_cast<double>(count), now_us() - start);
     kill(peer, SIGKILL);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FrameIo: how frames get to a tap and from it. Two of them: batches on an io_uring, and plain system calls. Both do all
-// of a batch within the call: nothing is ever in flight afterwards.
+// FrameIo: how frames get to a tap and from it. Two of them: batches on an io_uring, and plain system calls. Both do
+// all of a batch within the call: nothing is ever in flight afterwards.
 //
 // Frames go between the tap and guest memory directly; the kernel does the access, so a guest that changes its memory
 // meanwhile harms only itself.
@@ -46,7 +46,8 @@ public:
     virtual Result<void> set_offloads(unsigned offloads) = 0;
 };
 
-/// An error: the host forbids io_uring, or its taps cannot be used on it without waiting. `tap` is taken only if it works.
+/// An error: the host forbids io_uring, or its taps cannot be used on it without waiting. `tap` is taken only if it
+/// works.
 Result<std::unique_ptr<FrameIo>> create_uring_frame_io(Tap& tap);
 std::unique_ptr<FrameIo> create_sync_frame_io(Tap tap);
 

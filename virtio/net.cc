@@ -70,7 +70,8 @@ Result<void> Net::open(std::unique_ptr<FrameIo> io) {
     Receiver& receiver = *receiver_;
     receiver.memory =
         TRY(Mapping::anonymous(receiver.slots.size() * Slot::kRoom, limits::kPageSize, 0, "frames that are kept"));
-    for (size_t i = 0; i < receiver.slots.size(); ++i) receiver.slots[i].memory = receiver.memory.data() + i * Slot::kRoom;
+    for (size_t i = 0; i < receiver.slots.size(); ++i)
+        receiver.slots[i].memory = receiver.memory.data() + i * Slot::kRoom;
     receiver.buffers.reserve();
     receiver.parts.resize(limits::kNetSlices + receiver.slots.size());
     receive_limiter_.update(config_.receive_limiter);

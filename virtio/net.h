@@ -4,10 +4,10 @@
 // control queue.
 //
 // Back-pressure never freezes a direction. Where the guest has no receive buffers, frames stay in the tap (which drops
-// what it cannot hold) until the guest adds some; where the tap takes no frame, the frame stays in hand until the tap is
-// writable. Frames are dropped in these cases only, and counted: they are malformed; the tap fails with another error
-// than EAGAIN; a frame from the tap is larger than the buffers that the guest has, and these do not become enough within
-// limits::kNetPatience_ns; the tap does not take frames in hand when the device is paused; the device is reset.
+// what it cannot hold) until the guest adds some; where the tap takes no frame, the frame stays in hand until the tap
+// is writable. Frames are dropped in these cases only, and counted: they are malformed; the tap fails with another
+// error than EAGAIN; a frame from the tap is larger than the buffers that the guest has, and these do not become enough
+// within limits::kNetPatience_ns; the tap does not take frames in hand when the device is paused; the device is reset.
 //
 // Threads: the loop's, but for read_config(). Descriptors, headers and frames are the guest's word; frames from the tap
 // are anybody's.
@@ -50,8 +50,8 @@ public:
 struct NetConfig {
     using MacAddress = std::array<uint8_t, 6>;
 
-    std::string id{};    ///< iface_id, for messages
-    std::string tap{};   ///< host_dev_name
+    std::string id{};   ///< iface_id, for messages
+    std::string tap{};  ///< host_dev_name
     std::optional<MacAddress> mac{};
     std::optional<uint16_t> mtu{};
     RateLimiterConfig receive_limiter{}, send_limiter{};

@@ -30,9 +30,9 @@ struct Net::Sender {
     std::vector<GuestSlice> slices;
     size_t slices_used = 0;
     std::vector<std::byte> copy;  // of a frame for the responder
-    bool blocked = false;  // the tap takes no more: frames in hand wait for it
-    bool armed = true;     // the driver kicks the queue
-    unsigned budget = 0;   // frames that may still be taken in the loop's turn number …
+    bool blocked = false;         // the tap takes no more: frames in hand wait for it
+    bool armed = true;            // the driver kicks the queue
+    unsigned budget = 0;          // frames that may still be taken in the loop's turn number …
     uint64_t budget_turn = UINT64_MAX;
 };
 

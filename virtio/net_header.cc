@@ -3,13 +3,12 @@
 
 namespace wisp::virtio {
 
-const uint64_t kNetFeatures = net_feature(VIRTIO_NET_F_CSUM) | net_feature(VIRTIO_NET_F_GUEST_CSUM) |
-                              net_feature(VIRTIO_NET_F_GUEST_TSO4) | net_feature(VIRTIO_NET_F_GUEST_TSO6) |
-                              net_feature(VIRTIO_NET_F_GUEST_UFO) | net_feature(VIRTIO_NET_F_HOST_TSO4) |
-                              net_feature(VIRTIO_NET_F_HOST_TSO6) | net_feature(VIRTIO_NET_F_HOST_UFO) |
-                              net_feature(VIRTIO_NET_F_MRG_RXBUF);
-const uint64_t kNetUsoFeatures = net_feature(VIRTIO_NET_F_GUEST_USO4) | net_feature(VIRTIO_NET_F_GUEST_USO6) |
-                                 net_feature(VIRTIO_NET_F_HOST_USO);
+const uint64_t kNetFeatures =
+    net_feature(VIRTIO_NET_F_CSUM) | net_feature(VIRTIO_NET_F_GUEST_CSUM) | net_feature(VIRTIO_NET_F_GUEST_TSO4) |
+    net_feature(VIRTIO_NET_F_GUEST_TSO6) | net_feature(VIRTIO_NET_F_GUEST_UFO) | net_feature(VIRTIO_NET_F_HOST_TSO4) |
+    net_feature(VIRTIO_NET_F_HOST_TSO6) | net_feature(VIRTIO_NET_F_HOST_UFO) | net_feature(VIRTIO_NET_F_MRG_RXBUF);
+const uint64_t kNetUsoFeatures =
+    net_feature(VIRTIO_NET_F_GUEST_USO4) | net_feature(VIRTIO_NET_F_GUEST_USO6) | net_feature(VIRTIO_NET_F_HOST_USO);
 
 namespace {
 

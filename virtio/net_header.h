@@ -25,8 +25,8 @@ constexpr uint64_t net_feature(unsigned bit) {
 extern const uint64_t kNetFeatures;
 extern const uint64_t kNetUsoFeatures;
 
-/// Makes a header of the driver's ready for the tap: flags that a device is to ignore are cleared. Returns what is wrong
-/// with it, or null. `frame_size`: bytes of the frame behind it.
+/// Makes a header of the driver's ready for the tap: flags that a device is to ignore are cleared. Returns what is
+/// wrong with it, or null. `frame_size`: bytes of the frame behind it.
 const char* check_sent_header(NetHeader& header, uint64_t frame_size, uint64_t features);
 
 /// Whether a driver with these features can be given a frame with this header. A tap may still hold frames that it took

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What becomes of a frame for the guest: read from the tap straight into the guest's buffers, several at a time, or made
-// by the responder.
+// What becomes of a frame for the guest: read from the tap straight into the guest's buffers, several at a time, or
+// made by the responder.
 //
 // How long a frame is shows only when it is there. So each read gets buffers for a frame as those before it were, and
 // behind them memory of ours (its slot) for the rest: that is then copied into more buffers. Where there are none, the
@@ -266,8 +266,8 @@ void Net::buffers_suffice() {
     if (std::exchange(needs_buffers_, false)) watch_tap();
 }
 
-// There are not enough buffers. True: go on nevertheless. Where the guest has none at all, frames wait for as long as it
-// takes; where it has some, perhaps it never has more.
+// There are not enough buffers. True: go on nevertheless. Where the guest has none at all, frames wait for as long as
+// it takes; where it has some, perhaps it never has more.
 bool Net::wait_for_buffers(uint64_t patience_ns) {
     Receiver& receiver = *receiver_;
     if (std::exchange(receiver.patience_over, false) && receiver.buffers.count() > 0) return true;

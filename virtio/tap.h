@@ -11,8 +11,8 @@
 
 namespace wisp::virtio {
 
-/// Makes an open /dev/net/tun the tap of that name; -1 and errno if it cannot be. Waits a little for one that is in use: a
-/// process that was killed lets go of its tap some milliseconds after its end.
+/// Makes an open /dev/net/tun the tap of that name; -1 and errno if it cannot be. Waits a little for one that is in
+/// use: a process that was killed lets go of its tap some milliseconds after its end.
 int attach_tap(int fd, const std::string& name);
 
 class Tap {

@@ -84,7 +84,8 @@ Result<void> Machine::start_vcpu_threads() {
 Result<void> Machine::load() {
     TRY(add_platform_devices());
     TRY(add_drives());
-    TRY(net_.create(host_.loop, config_, host_.metadata, [this](auto device) { return add_virtio(std::move(device)); }));
+    TRY(net_.create(host_.loop, config_, host_.metadata,
+                    [this](auto device) { return add_virtio(std::move(device)); }));
     return load_guest();
 }
 

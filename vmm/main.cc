@@ -128,7 +128,8 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
             return give_up(ExitCode::kBadConfiguration, set.error());
     }
     Monitor& running = *monitor->release();  // never taken down
-    return arguments->no_api ? run_without_api(*arguments, running, *config) : run_with_api(*arguments, running, config);
+    return arguments->no_api ? run_without_api(*arguments, running, *config)
+                             : run_with_api(*arguments, running, config);
 }
 
 /// Descriptors 0 to 2 must be what they are called: a file of ours that got the number of a closed one would be written

@@ -69,9 +69,9 @@ Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, uin
 Result<void> Monitor::start(const config::VmConfig& config) {
     build_start_ns_ = monotonic_ns();
     build_start_cpu_us_ = clock_us(CLOCK_PROCESS_CPUTIME_ID);
-    machine_ = TRY(Machine::launch(
-        {*loop_, *stop_sink_, timeline_, kernel_lease_signal(), [this](uint64_t exits) { on_boot_done(exits); }, metadata_},
-        config));
+    machine_ = TRY(Machine::launch({*loop_, *stop_sink_, timeline_, kernel_lease_signal(),
+                                    [this](uint64_t exits) { on_boot_done(exits); }, metadata_},
+                                   config));
     return {};
 }
 

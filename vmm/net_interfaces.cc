@@ -92,7 +92,8 @@ virtio::RateLimiterConfig limits_of(const std::optional<config::RateLimiter>& wa
 }
 
 bool reaches_mmds(const config::VmConfig& config, const std::string& id) {
-    return config.mmds && std::ranges::find(config.mmds->network_interfaces, id) != config.mmds->network_interfaces.end();
+    return config.mmds &&
+           std::ranges::find(config.mmds->network_interfaces, id) != config.mmds->network_interfaces.end();
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The loop thread while a guest runs: devices, console, signals. What it submits to an io_uring no policy sees; each ring
-// is restricted to its few operations when it is made (base/ring.h).
+// The loop thread while a guest runs: devices, console, signals. What it submits to an io_uring no policy sees; each
+// ring is restricted to its few operations when it is made (base/ring.h).
 #pragma once
 
 #include <asm/ioctls.h>

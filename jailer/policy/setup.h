@@ -69,8 +69,9 @@ inline constexpr Rule kSetUp[] = {
     allow("clock_nanosleep", "a tap whose last user is just ending"),
     // Threads.
     allow("clone3", "a thread for each vCPU"),
-    allow("clone", is(0, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
-                             CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID),
+    allow("clone",
+          is(0, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+                    CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID),
           "the same where the kernel has no clone3; threads only"),
     allow("set_robust_list", "the C library, in each new thread"),
     allow("rseq", "the same"),

@@ -88,7 +88,8 @@ struct NetRig final : virtio::Interrupt {
         }
         return count;
     }
-    /// The next received frame, header in front, put together as a driver does. Buffers that came back empty are counted.
+    /// The next received frame, header in front, put together as a driver does. Buffers that came back empty are
+    /// counted.
     std::optional<std::string> received() {
         for (;;) {
             const auto first = rx.used();

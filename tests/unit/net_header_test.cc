@@ -55,7 +55,8 @@ TEST_CASE("net header: what passes has no flag and no length that the host need 
     for (int i = 0; i < 200'000; ++i) {
         NetHeader header{};
         auto* bytes = reinterpret_cast<uint8_t*>(&header);
-        for (size_t at = 0; at < sizeof header; ++at) bytes[at] = static_cast<uint8_t>(random() % 4 ? random() % 8 : random());
+        for (size_t at = 0; at < sizeof header; ++at)
+            bytes[at] = static_cast<uint8_t>(random() % 4 ? random() % 8 : random());
         const uint64_t size = 1 + random() % 3000;
         const uint64_t features = random() % 2 ? kNetFeatures | kNetUsoFeatures : random();
         if (check_sent_header(header, size, features)) continue;
@@ -76,6 +77,5 @@ TEST_CASE("net header: a tap leaves to the driver only what it said it can do") 
     CHECK(tap_offloads(bits({VIRTIO_NET_F_GUEST_CSUM})) == TUN_F_CSUM);
     CHECK(tap_offloads(bits({VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO6})) == (TUN_F_CSUM | TUN_F_TSO6));
     CHECK(tap_offloads(bits({VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_USO4})) == TUN_F_CSUM);
-    CHECK(tap_offloads(~0ull) ==
-          (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_UFO | TUN_F_USO4 | TUN_F_USO6));
+    CHECK(tap_offloads(~0ull) == (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_UFO | TUN_F_USO4 | TUN_F_USO6));
 }

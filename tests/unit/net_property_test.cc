@@ -157,7 +157,8 @@ private:
         rig_.tap->tell();
         const uint64_t deadline_ns = monotonic_ns() + 5'000'000'000;
         while (sent_unreturned_ > 0 || !rig_.tap->waiting.empty() || in_hand() != 0) {
-            INFO("unreturned " << sent_unreturned_ << ", waiting " << rig_.tap->waiting.size() << ", in hand " << in_hand());
+            INFO("unreturned " << sent_unreturned_ << ", waiting " << rig_.tap->waiting.size() << ", in hand "
+                               << in_hand());
             REQUIRE(monotonic_ns() < deadline_ns);
             while (posted() < 60) post_one(2048);
             rig_.kick_rx();

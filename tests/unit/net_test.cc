@@ -43,7 +43,7 @@ TEST_CASE("net: MAC and MTU are offered only if they are configured") {
     CHECK(offers(*rig.net, VIRTIO_NET_F_MAC));
     CHECK(offers(*rig.net, VIRTIO_NET_F_MTU));
     CHECK(config_space(*rig.net, 0, 6) == std::vector<std::byte>{std::byte{6}, std::byte{0}, std::byte{0xc0},
-                                                                  std::byte{0xa8}, std::byte{0}, std::byte{1}});
+                                                                 std::byte{0xa8}, std::byte{0}, std::byte{1}});
     CHECK(config_space(*rig.net, 10, 3) == std::vector<std::byte>{std::byte{0x28}, std::byte{0x23}, std::byte{0}});
     CHECK(config_space(*rig.net, UINT32_MAX, 2) == std::vector<std::byte>(2));
 }
@@ -111,10 +111,18 @@ TEST_CASE("net: a malformed frame is dropped, counted and returned, and the next
 TEST_CASE("net: a chain that is no frame is dropped and returned") {
     NetRig rig;
     const std::string frame = make_frame(60, 1);
-    SECTION("writable descriptors") { rig.tx.chain().readable(frame).writable(10).submit(); }
-    SECTION("only writable descriptors") { rig.tx.chain().writable(100).submit(); }
-    SECTION("no bytes at all") { rig.tx.chain().descriptor(0, 0, 0).submit(); }
-    SECTION("beyond memory") { rig.tx.chain().descriptor(1ull << 60, 100, 0).submit(); }
+    SECTION("writable descriptors") {
+        rig.tx.chain().readable(frame).writable(10).submit();
+    }
+    SECTION("only writable descriptors") {
+        rig.tx.chain().writable(100).submit();
+    }
+    SECTION("no bytes at all") {
+        rig.tx.chain().descriptor(0, 0, 0).submit();
+    }
+    SECTION("beyond memory") {
+        rig.tx.chain().descriptor(1ull << 60, 100, 0).submit();
+    }
     rig.send(frame);
     CHECK(rig.tap->sent == std::vector{frame});
     CHECK(rig.returned() == 2);
@@ -240,10 +248,18 @@ TEST_CASE("net: the driver is asked to kick when frames wait for buffers") {
 
 TEST_CASE("net: what is no receive buffer comes back empty, and others are used") {
     NetRig rig;
-    SECTION("readable") { rig.buffers[rig.rx.chain().readable("nothing").submit()] = {0, 100}; }
-    SECTION("readable in front") { rig.buffers[rig.rx.chain().readable("nothing").writable(100).submit()] = {0, 100}; }
-    SECTION("too short") { rig.post(11); }
-    SECTION("beyond memory") { rig.buffers[rig.rx.chain().descriptor(1ull << 60, 100, 2).submit()] = {0, 100}; }
+    SECTION("readable") {
+        rig.buffers[rig.rx.chain().readable("nothing").submit()] = {0, 100};
+    }
+    SECTION("readable in front") {
+        rig.buffers[rig.rx.chain().readable("nothing").writable(100).submit()] = {0, 100};
+    }
+    SECTION("too short") {
+        rig.post(11);
+    }
+    SECTION("beyond memory") {
+        rig.buffers[rig.rx.chain().descriptor(1ull << 60, 100, 2).submit()] = {0, 100};
+    }
     rig.post(500);
     rig.tap->push(make_frame(100, 1));
     rig.turn();
@@ -466,7 +482,8 @@ TEST_CASE("net: a broken ring asks for a reset, and nothing is touched until the
 TEST_CASE("net: a driver that never lets its queue run dry does not hold up the loop") {
     NetRig rig;
     for (int round = 0; round < 30; ++round) {
-        while (rig.tx.used()) {}
+        while (rig.tx.used()) {
+        }
         rig.tx.recycle();
         for (int i = 0; i < 60; ++i) rig.tx.chain().readable(make_frame(60, i)).submit();
         rig.net->on_kick(1);  // within one turn of the loop

@@ -21,7 +21,8 @@ constexpr size_t kIpv4Destination = ETH_HLEN + 16;
 
 bool Port::wants(std::span<const std::byte> start) const {
     const auto names_us = [&](size_t offset) {
-        return start.size() >= offset + address_.size() && memcmp(&start[offset], address_.data(), address_.size()) == 0;
+        return start.size() >= offset + address_.size() &&
+               memcmp(&start[offset], address_.data(), address_.size()) == 0;
     };
     const auto type = static_cast<uint16_t>(static_cast<unsigned>(start[kTypeOffset]) << 8 |
                                             static_cast<unsigned>(start[kTypeOffset + 1]));

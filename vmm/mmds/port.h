@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Port: the metadata service as a network interface sees it: frames for its address are answered, the others are left to
-// the tap.
+// Port: the metadata service as a network interface sees it: frames for its address are answered, the others are left
+// to the tap.
 //
 // Threads: the loop's. Frames come from the guest.
 #pragma once
