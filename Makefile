@@ -2,7 +2,7 @@
 #
 #   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
 #   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
-#   make test       all tests, on any host          make bench BENCH=boot|start|block|vsock|jail [PEER=path]
+#   make test       all tests, on any host          make bench BENCH=boot|start|block|net|vsock|jail [PEER=path]
 #   make check      format, lint, include direction
 #   make fuzz FUZZ=block_request SECONDS=60     one target of tests/fuzz, with libFuzzer
 #
@@ -65,7 +65,7 @@ demo: setup-build-kernel-lab
 	@demo/run
 
 TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests fuzz-replay \
-          $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools
+          $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools bench-net-tools $(OUT)/tests/net_probe
 ifeq ($(SAN),)
 test: setup-build-kernel-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
@@ -84,7 +84,7 @@ check: setup-build-check
 	@/usr/bin/python3 -B tests/check.py
 
 bench: setup-build-kernel-lab-test
-	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools bench-vsock-tools \
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools bench-vsock-tools bench-net-tools \
 	    $(BUILD)/bench/jail_payload $(OUT)/tests/call-recorder
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
@@ -126,6 +126,11 @@ $(OUT)/obj/jailer/policy/filter.o: $(OUT)/generated/policy_filters.inc
 
 # What the jailer's tests put into a jail.
 $(OUT)/tests/jail-probe: tests/jailer/probe.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
+
+# What a Linux guest needs to be talked to by UDP.
+$(OUT)/tests/net_probe: tests/linux/net_probe.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
 
@@ -219,7 +224,13 @@ $(BUILD)/bench/%_guest: bench/guest/%.c $(GUEST_PARTS) $(wildcard bench/guest/*.
 $(BUILD)/guests/%: tests/guest/hostile/%.c $(GUEST_PARTS) $(wildcard bench/guest/*.h tests/guest/hostile/*.h) bench/guest/guest.ld
 	$(link_guest)
 
-.PHONY: bench-block-tools bench-vsock-tools
+$(BUILD)/bench/net_peer: bench/net_peer.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+bench-net-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/net_guest $(BUILD)/bench/net_peer
+
+.PHONY: bench-block-tools bench-net-tools bench-vsock-tools
 bench-block-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest
 bench-vsock-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/vsock_guest $(BUILD)/bench/vsock_peer
 

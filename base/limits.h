@@ -60,6 +60,18 @@ inline constexpr uint64_t kVsockLingerTimeout_ms = 10'000;  // without progress,
 inline constexpr uint64_t kVsockConnectRetry_ms = 5;        // between attempts while a host program's backlog is full
 inline constexpr unsigned kVsockDescriptors = kVsockConnections + 256;  // open files that the process should be allowed
 
+// virtio-net
+inline constexpr unsigned kNetMaxFrame = 65562;   // bytes with the virtio header: the largest that segmentation leaves
+inline constexpr unsigned kNetSendBatch = 32;     // frames of one system call to the tap
+inline constexpr unsigned kNetReceiveBatch = 16;  // the same from the tap; each may hold kNetMaxFrame bytes
+inline constexpr unsigned kNetSlices = 1024;      // segments of the chains that are in hand, in each direction
+inline constexpr unsigned kNetServeBudget = 256;  // frames served before the loop's other work has its turn
+inline constexpr uint64_t kNetPatience_ns = 20'000'000;  // for buffers that a waiting frame needs, where there are some
+inline constexpr uint64_t kNetExpectation_ns = 200'000;  // for buffers that the next frame may need, in the same case
+inline constexpr unsigned kTapTries = 20;                // to open a tap that is in use …
+inline constexpr long kTapPause_ns = 5'000'000;          // … with so much time between them
+inline constexpr unsigned kNetIdleEvents = 16;           // of a tap whose frames nobody can take; then it is left alone
+
 // Event loop
 inline constexpr unsigned kMaxWatches = 512;                               // descriptors one loop watches
 inline constexpr unsigned kLoopRingEntries = 64;                           // submission entries of a loop's ring

@@ -20,6 +20,10 @@ constexpr uint64_t kShortestSpin_ns = 6'000;
 constexpr uint64_t kLongestSpin_ns =
     1'000'000;  // of one turn, while there is work all the time: timers want their turn
 constexpr int kLooksPerClock = 8;
+// What we wait for may need the very CPU that we spin on: then a longer spin only delays it. So when this many found
+// nothing, and none needed more than half of its time to find something, half of it has to do for so many sleeps.
+constexpr unsigned kSpinsInVain = 4;
+constexpr unsigned kSleepsBeforeLonger = 1000;
 
 bool may_spin() {
     cpu_set_t cpus;
@@ -110,7 +114,7 @@ Result<void> Loop::turn(int64_t timeout_ns) {
     if (longest_ns == 0 || spin(longest_ns) || arm_sources())
         TRY(poller_->wait(0));
     else
-        TRY(sleep(longest_ns));
+        TRY(sleep(nearest_timer_ns(timeout_ns)));  // a source may have armed one meanwhile
     poll_sources();
     run_timers();
     return {};
@@ -145,24 +149,35 @@ bool Loop::spin(int64_t timeout_ns) {
     const uint64_t latest_ns = start_ns + kLongestSpin_ns;
     uint64_t until_ns = start_ns + spin_.now_ns;
     spin_.idle_since_ns = start_ns;
+    uint64_t now_ns = start_ns;
+    const auto found = [&] {
+        if (now_ns - spin_.idle_since_ns > spin_.now_ns / 2) spin_.in_vain = 0;
+    };
     if (timeout_ns >= 0 && static_cast<uint64_t>(timeout_ns) < spin_.now_ns)
         return false;  // a timer is due before that
     for (;;) {
         for (int i = 0; i < kLooksPerClock; ++i) {
-            if (poller_->pending()) return true;
+            if (poller_->pending()) {
+                found();
+                return true;
+            }
             if (poll_sources()) {
+                if (until_ns != 0) found();
                 ++turn_number_;  // each source had its turn
                 until_ns = 0;
             }
             __builtin_ia32_pause();
         }
-        const uint64_t now_ns = monotonic_ns();
+        now_ns = monotonic_ns();
         if (now_ns >= latest_ns) return true;
         if (until_ns == 0) {
             until_ns = now_ns + spin_.now_ns;
             spin_.idle_since_ns = now_ns;
         }
-        if (now_ns >= until_ns) return false;
+        if (now_ns >= until_ns) {
+            ++spin_.in_vain;
+            return false;
+        }
     }
 }
 
@@ -171,10 +186,17 @@ Result<void> Loop::sleep(int64_t timeout_ns) {
     if (spin_.most_ns == 0 || sources_.empty()) return poller_->wait(timeout_ns);
     const uint64_t since_ns = spin_.now_ns > 0 ? spin_.idle_since_ns : monotonic_ns();
     TRY(poller_->wait(timeout_ns));
-    if (monotonic_ns() - since_ns < spin_.most_ns)
+    const bool in_vain = spin_.in_vain >= kSpinsInVain;
+    if (in_vain) {
+        spin_.in_vain = 0;
+        spin_.not_longer_for = kSleepsBeforeLonger;
+    }
+    if (in_vain || monotonic_ns() - since_ns >= spin_.most_ns)
+        spin_.now_ns = spin_.now_ns / 2 < kShortestSpin_ns ? 0 : spin_.now_ns / 2;
+    else if (spin_.not_longer_for == 0)
         spin_.now_ns = std::clamp(2 * spin_.now_ns, std::min(kShortestSpin_ns, spin_.most_ns), spin_.most_ns);
     else
-        spin_.now_ns = spin_.now_ns / 2 < kShortestSpin_ns ? 0 : spin_.now_ns / 2;
+        --spin_.not_longer_for;
     return {};
 }
 

@@ -192,6 +192,8 @@ private:
         uint64_t most_ns = 0;
         uint64_t now_ns = 0;  // adapted: how long a spin lasts at present
         uint64_t idle_since_ns = 0;
+        unsigned in_vain = 0;         // spins that found nothing since one that found something late
+        unsigned not_longer_for = 0;  // sleeps
     } spin_;
 
     OwnedFd wake_;

@@ -36,8 +36,6 @@ uint64_t host_memory_mib() {
 
 Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const config::VmConfig& config) {
     std::unique_ptr<Machine> machine(new Machine(host, config));
-    if (!config.network_interfaces.empty())
-        return fail("network-interfaces: virtio-net is not part of this version of Wisp");
     machine->kvm_ = TRY(Kvm::open());
     TRY(machine->map_memory());
     TRY(machine->place_devices());
@@ -81,7 +79,7 @@ Result<void> Machine::map_memory() {
 
 // The guest is told of its devices before they are made: where each is follows from their order alone.
 Result<void> Machine::place_devices() {
-    const size_t count = config_.drives.size() + (config_.vsock ? 1 : 0);
+    const size_t count = config_.drives.size() + config_.network_interfaces.size() + (config_.vsock ? 1 : 0);
     if (count > limits::kMaxMmioDevices)
         return fail("%zu devices, but there are interrupts for %zu", count, limits::kMaxMmioDevices);
     for (uint32_t i = 0; i < count; ++i)
@@ -102,6 +100,8 @@ Result<void> Machine::start_vcpu_threads() {
 Result<void> Machine::add_devices() {
     TRY(add_platform_devices());
     TRY(add_drives());
+    TRY(net_.create(host_.loop, config_, host_.metadata,
+                    [this](auto device) { return add_virtio(std::move(device)); }));
     return add_vsock();
 }
 

@@ -2,9 +2,6 @@
 #include "vmm/host_checks.h"
 
 #include <fcntl.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -12,6 +9,7 @@
 #include <cstring>
 
 #include "base/fd.h"
+#include "virtio/tap.h"
 
 namespace wisp {
 
@@ -53,10 +51,7 @@ Result<void> check_tap(const std::string& name) {
     const char* const prefix = "Could not create the network device: Open tap device failed: ";
     const OwnedFd tun = try_open("/dev/net/tun", O_RDWR);
     if (!tun.valid()) return fail("%sCouldn't open /dev/net/tun: %s", prefix, os_error(errno).c_str());
-    ifreq request{};
-    strncpy(request.ifr_name, name.c_str(), IFNAMSIZ - 1);
-    request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-    if (ioctl(tun.get(), TUNSETIFF, &request) < 0)
+    if (virtio::attach_tap(tun.get(), name) < 0)
         return fail(
             "%sError while creating ifreq structure: %s. Invalid TUN/TAP Backend provided by %s. Check our "
             "documentation on "

@@ -71,10 +71,12 @@ void Machine::give_up_kernel_file() {
 
 void Machine::finish() {
     console_->finish();
+    net_.close();
     if (vsock_) vsock_->unlink_socket();
 }
 
 void Machine::write_metrics(config::JsonWriter& out) {
+    net_.write_metrics(out);
     if (vsock_) write_vsock_metrics(out, vsock_->counters(), vsock_told_);
 }
 

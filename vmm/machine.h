@@ -30,6 +30,7 @@
 #include "vmm/legacy/i8042.h"
 #include "vmm/legacy/lazy_pit.h"
 #include "vmm/legacy/power.h"
+#include "vmm/net_interfaces.h"
 #include "vmm/seccomp.h"
 #include "vmm/stop.h"
 #include "vmm/timeline.h"
@@ -47,6 +48,7 @@ struct MachineHost {
     /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has
     /// returned.
     std::function<void(uint64_t exits)> on_boot_done;
+    const mmds::DataStore* metadata = nullptr;  ///< what the guest's metadata service shows; null: there is none
 };
 
 class Machine {
@@ -61,6 +63,8 @@ public:
 
     /// Puts another file under a drive, or changes its limits, while the machine runs.
     Result<void> patch_drive(const config::DrivePatch& patch);
+    /// Changes an interface's limits.
+    Result<void> patch_network_interface(const config::NetworkInterfacePatch& patch) { return net_.patch(patch); }
 
     /// Somebody wants to write the kernel image (kernel_lease_signal came): the VM gets its own copy, then they may.
     void give_up_kernel_file();
@@ -119,6 +123,7 @@ private:
     PowerDevice power_;
     LazyPit pit_;
     GuestStatus status_;
+    NetInterfaces net_;
     std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;
     std::vector<virtio::Block*> drives_;  // among the transports' devices, in the order of config_.drives
     virtio::VsockCounters vsock_told_;    // in the metrics

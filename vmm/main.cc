@@ -9,8 +9,11 @@
 
 #include "api/router.h"
 #include "api/server.h"
+#include "base/fd.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "vmm/arguments.h"
+#include "vmm/config/json.h"
 #include "vmm/config/json_writer.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/controller.h"
@@ -52,8 +55,21 @@ std::string metrics_members(api::Router& router) {
     return object.size() > 2 ? "," + object.substr(1, object.size() - 2) : "";
 }
 
+/// What --metadata names becomes the guest's metadata.
+Result<void> load_metadata(const Arguments& arguments, mmds::DataStore& store) {
+    if (!arguments.metadata) return {};
+    const std::string text = TRY_CONTEXT("--metadata", read_file(*arguments.metadata, limits::kMaxConfigFile));
+    auto parsed = config::parse_json_strict(text);
+    if (!parsed) return fail("--metadata: %s: %s", arguments.metadata->c_str(), parsed.error().message.c_str());
+    return store.put(*std::move(parsed));
+}
+
 /// The machine that a file describes, started at once.
-int run_without_api(Monitor& monitor, const config::VmConfig& config) {
+int run_without_api(const Arguments& arguments, Monitor& monitor, const config::VmConfig& config) {
+    mmds::DataStore metadata(arguments.mmds_limit());
+    if (auto loaded = load_metadata(arguments, metadata); !loaded)
+        return give_up(ExitCode::kBadConfiguration, loaded.error());
+    monitor.set_metadata(metadata);
     if (auto started = monitor.start(config); !started) return give_up(ExitCode::kBadConfiguration, started.error());
     LOG_INFO("Successfully started microvm that was configured from one single json");
     return monitor.run([] {});
@@ -61,6 +77,9 @@ int run_without_api(Monitor& monitor, const config::VmConfig& config) {
 
 int run_with_api(const Arguments& arguments, Monitor& monitor, const std::optional<config::VmConfig>& config) {
     Controller controller(arguments.id, monitor, arguments.mmds_limit());
+    if (auto loaded = load_metadata(arguments, controller.mmds()); !loaded)
+        return give_up(ExitCode::kBadConfiguration, loaded.error());
+    monitor.set_metadata(controller.mmds());
     api::Router router(controller);
     monitor.set_metrics_source([&router] { return metrics_members(router); });
     auto server = api::Server::create(
@@ -115,7 +134,8 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
             return give_up(ExitCode::kBadConfiguration, set.error());
     }
     Monitor& running = *monitor->release();  // never taken down
-    return arguments->no_api ? run_without_api(running, *config) : run_with_api(*arguments, running, config);
+    return arguments->no_api ? run_without_api(*arguments, running, *config)
+                             : run_with_api(*arguments, running, config);
 }
 
 /// Descriptors 0 to 2 must be what they are called: a file of ours that got the number of a closed one would be written

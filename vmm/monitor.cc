@@ -71,7 +71,7 @@ Result<void> Monitor::start(const config::VmConfig& config) {
     build_start_ns_ = monotonic_ns();
     build_start_cpu_us_ = clock_us(CLOCK_PROCESS_CPUTIME_ID);
     machine_ = TRY(Machine::launch({*loop_, *stop_sink_, timeline_, seccomp_, kernel_lease_signal(),
-                                    [this](uint64_t exits) { on_boot_done(exits); }},
+                                    [this](uint64_t exits) { on_boot_done(exits); }, metadata_},
                                    config));
     return {};
 }
@@ -141,8 +141,8 @@ Result<void> Monitor::patch_drive(const config::DrivePatch& patch) {
     return machine_->patch_drive(patch);
 }
 
-Result<void> Monitor::patch_network_interface(const config::NetworkInterfacePatch&) {
-    return fail("virtio-net is not part of this version of Wisp");
+Result<void> Monitor::patch_network_interface(const config::NetworkInterfacePatch& patch) {
+    return machine_->patch_network_interface(patch);
 }
 
 Result<void> Monitor::send_ctrl_alt_del() {

@@ -32,6 +32,9 @@ public:
     /// What a metrics line has beside the time: members of an open JSON object, with a comma in front of each.
     void set_metrics_source(std::function<std::string()> source) { metrics_source_ = std::move(source); }
 
+    /// What the guest finds in its metadata service; must outlive the machine.
+    void set_metadata(const mmds::DataStore& metadata) { metadata_ = &metadata; }
+
     /// Builds and starts the machine now, for a machine file.
     Result<void> start(const config::VmConfig& config);
     /// Runs until the VM ends or a signal comes. `before_exit` is called then, for what must not be left behind.
@@ -70,6 +73,7 @@ private:
     std::unique_ptr<Machine> machine_;
     OwnedFd log_file_, metrics_file_;
     std::function<std::string()> metrics_source_;
+    const mmds::DataStore* metadata_ = nullptr;
     uint64_t build_start_ns_ = 0, build_start_cpu_us_ = 0;
     Stop end_;
     int end_signal_ = 0;

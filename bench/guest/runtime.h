@@ -19,6 +19,11 @@ static inline uint64_t tsc(void) {
 static inline void fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static inline void relax(void) { asm volatile("pause"); }
 
+void* memset(void* to, int value, size_t size);
+static inline void copy(void* to, const void* from, size_t size) {
+    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size)::"memory");
+}
+
 // Console: the first serial port
 void print(const char* text);
 void print_number(const char* name, uint64_t value);  // " name=value"

@@ -45,3 +45,9 @@ static inline int take_used(struct queue* q) {
     if (__atomic_load_n(q->used + 1, __ATOMIC_ACQUIRE) == q->next_used) return -1;
     return (int)q->used_ring[q->next_used++ & (q->size - 1)].id;
 }
+/// The same, and how many bytes the device wrote.
+static inline int take_used_length(struct queue* q, uint32_t* length) {
+    if (__atomic_load_n(q->used + 1, __ATOMIC_ACQUIRE) == q->next_used) return -1;
+    *length = q->used_ring[q->next_used & (q->size - 1)].length;
+    return take_used(q);
+}

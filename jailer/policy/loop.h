@@ -7,6 +7,7 @@
 #include <asm/ioctls.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <sys/socket.h>
 
@@ -52,8 +53,9 @@ inline constexpr Rule kLoopRun[] = {
     allow("shutdown", "a connection has no more to say"),
     allow("unlink", "the socket goes with the process"),
     // virtio-net
-    allow("readv", "a frame from the tap, straight into guest memory"),
-    allow("writev", "a frame to it"),
+    allow("readv", "frames from a tap, where the host has no io_uring"),
+    allow("writev", "frames to it"),
+    allow_ioctl(TUNSETOFFLOAD, "what a tap leaves to the driver that has just taken its features"),
     // virtio-vsock
     allow("socket", is(0, AF_UNIX), "the guest connects to the host"),
     allow("connect", "to whoever listens at the path of its port"),

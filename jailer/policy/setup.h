@@ -48,8 +48,8 @@ inline constexpr Rule kSetUp[] = {
     allow("listen", "the same"),
     allow("prlimit64", is(0, 0), is(1, RLIMIT_NOFILE), "a descriptor for each vsock connection"),
     allow_ioctl(TUNSETIFF, "a network interface takes its tap …"),
-    allow_ioctl(TUNSETVNETHDRSZ, "… with the header that the guest's driver reads …"),
-    allow_ioctl(TUNSETOFFLOAD, "… and what the driver leaves to it"),
+    allow("clock_nanosleep", "… whose last user may be just ending …"),
+    allow_ioctl(TUNSETVNETHDRSZ, "… with the header that the guest's driver reads"),
     // The VM.
     allow_ioctl(KVM_GET_API_VERSION, "is it the KVM we know?"),
     allow_ioctl(KVM_GET_VCPU_MMAP_SIZE, "size of the run page"),

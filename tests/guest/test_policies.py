@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif("--no-seccomp" in wisp.FLAGS, reason="sanitizers
 
 # Rules that these tests do not need, and why they are there. One that they do need after all does not belong here.
 DEVICES_TO_COME = {  # with each device its scenario comes to support/policies.py, and its rules leave this table
-    ("setup", "getrandom"), ("setup", "TUNSETIFF"), ("loop", "readv"), ("loop", "writev"),
+    ("setup", "getrandom"), 
 }
 ONLY_WHEN_AN_ASSERTION_FAILS = {("loop", "rt_sigaction"), ("vcpu", "rt_sigaction"), ("vcpu", "getpid"), ("vcpu", "gettid"),
                                 ("vcpu", "tgkill"), ("vcpu", "exit_group")}

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import time
 
+import net
 import wisp
 
 RECORDER = f"{wisp.BUILD}/tests/call-recorder"
@@ -140,6 +141,26 @@ def vsock_in_every_way(folder, seen):
         recording.read_into(seen)
 
 
+def frames_in_every_way(folder, seen):
+    """The bench guest on a tap, whose frames come back: through a ring, through plain system calls, and not at all from a tap
+    that another has."""
+    bench = f"{os.path.dirname(wisp.GUESTS)}/bench"
+    for deny, taken in ((), False), (("io_uring_setup",), False), ((), True):
+        with net.own_namespace(), net.tap(address=False) as tap, \
+             subprocess.Popen([f"{bench}/net_peer", "echo", tap.name], stdout=subprocess.PIPE) as echo:
+            echo.stdout.readline()  # it is ready
+            recording = Recording(folder, *deny)
+            config = wisp.machine(f"{bench}/net_guest", boot_args="work=verify size=1514 count=20",
+                                  **{"network-interfaces": [net.interface(tap.name, guest_mac="06:00:00:00:00:01")]})
+            holder = net.open_tun(tap.name) if taken else None
+            result = wisp.run(folder, config, wrapper=recording.wrapper)
+            if taken:
+                os.close(holder)
+            echo.kill()
+        assert "is in use" in result.errors if taken else "errors=0" in result.output, result
+        recording.read_into(seen)
+
+
 def request(path, method, target, body=None, *, ok=True):
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(wisp.LIMIT_S)
@@ -209,6 +230,7 @@ def needed(folder):
     kernel_file_changes(folder, seen)
     on_a_terminal(folder, seen)
     vsock_in_every_way(folder, seen)
+    frames_in_every_way(folder, seen)
     through_the_api(folder, seen)
     through_the_api(folder, seen, "io_uring_setup", "clone3")
     through_the_api(folder, seen, direct=True)

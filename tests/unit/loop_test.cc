@@ -158,6 +158,30 @@ TEST_CASE("loop: a source is armed before the loop sleeps, and work that is ther
     }
 }
 
+TEST_CASE("loop: a timer that a source arms just before the loop sleeps is not slept over") {
+    struct Source final : PollSource {
+        bool poll() override { return false; }
+        bool arm() override {
+            timer->arm(1'000'000);
+            return false;
+        }
+        Timer* timer = nullptr;
+    };
+    for (const auto backend : kBackends) {
+        auto loop = make_loop(backend);
+        bool expired = false;
+        Timer timer(*loop, [&] { expired = true; }), guard(*loop, [] {});
+        guard.arm(2'000'000'000);  // so that a loop at fault ends the test
+        Source source;
+        source.timer = &timer;
+        const Polling polling = loop->poll(source);
+        const uint64_t start_ns = monotonic_ns();
+        REQUIRE(loop->turn(-1).has_value());
+        CHECK(expired);
+        CHECK(monotonic_ns() - start_ns < 1'900'000'000);
+    }
+}
+
 TEST_CASE("loop: busy-polling starts where it pays and stops where it does not") {
     auto loop = make_loop(Loop::Backend::kAutomatic);
     if (!loop->uses_io_uring()) return;

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ReceiveBuffers: the driver's receive buffers that are in hand: popped, and not yet filled. A device has to have them
+// before it knows how long the next frame is, and does not use all of them for it.
+//
+// Buffers are used from the front, but where a frame needed less than was set aside for it, later ones may be used
+// first. Only what lies behind the last used one can be put back into the queue (give_back()).
+//
+// Threads: the loop's.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/guest_memory.h"
+#include "base/limits.h"
+#include "base/result.h"
+#include "virtio/queue.h"
+
+namespace wisp::virtio {
+
+class ReceiveBuffers {
+public:
+    /// Memory for all of them; nothing is allocated later.
+    void reserve();
+    ~ReceiveBuffers() { abandon(); }
+
+    size_t count() const { return buffers_.size(); }
+    /// Bytes that the buffers from `first` on hold.
+    uint64_t capacity(size_t first = 0) const;
+    uint32_t size(size_t index) const { return buffers_[index].size; }
+
+    /// Takes buffers until those from `first` on hold `wanted` bytes. False: the queue has no more, or (look at its
+    /// fault()) is broken. What is no receive buffer goes back to the driver empty, counted in `refused`.
+    bool gather(Queue& queue, size_t first, uint64_t wanted, const char* name, uint64_t& refused);
+
+    /// The segments of one buffer.
+    std::span<GuestSlice> slices(size_t index);
+
+    /// The driver gets a buffer with `written` bytes in it. The others keep their numbers until sweep().
+    void use(Queue& queue, size_t index, uint32_t written);
+    void sweep();
+
+    /// All buffers back to the queue, as if they had never been popped; those before a used one come back empty.
+    void give_back(Queue& queue);
+    /// A queue that is being reset, or is broken: they are nobody's any more.
+    void abandon();
+
+private:
+    struct Buffer {
+        Chain chain;
+        uint32_t size;  // bytes
+        uint16_t first_slice;
+        uint16_t slice_count;
+        uint16_t position;  // in the order in which buffers were taken
+    };
+    const char* take(Chain& chain);
+    bool make_room();
+
+    std::vector<Buffer> buffers_;
+    std::vector<GuestSlice> slices_;  // kNetSlices, the first slices_used_ in use
+    size_t slices_used_ = 0;
+    uint16_t next_position_ = 0;
+    uint16_t behind_last_used_ = 0;  // position
+};
+
+}  // namespace wisp::virtio
