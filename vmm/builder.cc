@@ -83,8 +83,7 @@ Result<void> Machine::place_devices() {
     if (count > limits::kMaxMmioDevices)
         return fail("%zu devices, but there are interrupts for %zu", count, limits::kMaxMmioDevices);
     for (uint32_t i = 0; i < count; ++i)
-        virtio_devices_.push_back(
-            {{boot::kVirtioMmio.value + i * boot::kMmioSlotSize}, boot::kFirstDeviceGsi + i});
+        virtio_devices_.push_back({{boot::kVirtioMmio.value + i * boot::kMmioSlotSize}, boot::kFirstDeviceGsi + i});
     return {};
 }
 
@@ -121,7 +120,7 @@ Result<void> Machine::create_vm() {
 Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
     if (id != 0) {
         auto vcpu = create_vcpu(id);
-        others_prepared_.count_down();  // well or not
+        others_prepared_.count_down();                               // well or not
         if (vcpu) TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
         return vcpu;
     }

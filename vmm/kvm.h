@@ -38,8 +38,9 @@ public:
     int run() const;
 
     Result<void> set_cpuid(const CpuidTable& table) const;
-    /// XCR0: everything that `table` (leaf 0xd) lists is on from the start, as firmware may leave it. Leaf 0xd tells the size
-    /// of what is on, and hosts that do not see the guest's XSETBV (nested ones) would show the reset value's for ever.
+    /// XCR0: everything that `table` (leaf 0xd) lists is on from the start, as firmware may leave it. Leaf 0xd tells
+    /// the size of what is on, and hosts that do not see the guest's XSETBV (nested ones) would show the reset value's
+    /// for ever.
     Result<void> set_xcr0(const CpuidTable& table) const;
     Result<void> set_msrs(std::span<const kvm_msr_entry> msrs) const;
     Result<kvm_regs> regs() const;

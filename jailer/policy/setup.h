@@ -5,6 +5,7 @@
 #pragma once
 
 #include <asm/ioctls.h>
+#include <linux/futex.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>

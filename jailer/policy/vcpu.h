@@ -3,6 +3,7 @@
 // A vCPU thread while its guest runs: the thread nearest to the guest, and the poorest.
 #pragma once
 
+#include <linux/futex.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 

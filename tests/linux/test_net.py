@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """virtio-net with a Linux guest: both directions of every protocol, with the data compared at the other end."""
 import hashlib
-import http.server
 import json
 import os
 import re

@@ -70,7 +70,7 @@ def test_the_agent_is_started_only_if_asked_for(tmp_path):
 
 
 def test_another_port(tmp_path):
-    with wisp.Vm(tmp_path, machine(tmp_path, args=f"{BOOT_ARGS} wisp.agent=77")) as vm:
+    with wisp.Vm(tmp_path, machine(tmp_path, args=f"{BOOT_ARGS} wisp.agent=77")):
         assert vsock_agent.Agent(f"{tmp_path}/v", 77).wait(wisp.LIMIT_S).run(["echo", "hi"]).output == b"hi\n"
 
 

@@ -3,14 +3,14 @@
 
 #include <algorithm>
 
-#include "vmm/boot/place.h"
 #include "base/limits.h"
+#include "vmm/boot/place.h"
 
 namespace wisp::boot {
 
 namespace {
 
-constexpr uint64_t kPiece = 2 * limits::kMiB;        // a huge page of the host: one fault
+constexpr uint64_t kPiece = 2 * limits::kMiB;         // a huge page of the host: one fault
 constexpr uint64_t kBehindKernel = 6 * limits::kMiB;  // what Linux 6.1 touches there up to its init
 constexpr uint64_t kAtEnd = 4 * limits::kMiB;
 constexpr uint64_t kPageStruct = 64;  // bytes for each page

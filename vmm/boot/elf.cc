@@ -14,7 +14,7 @@ namespace wisp::boot {
 
 namespace {
 
-constexpr uint32_t kXenPhys32Entry = 18;      // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
+constexpr uint32_t kXenPhys32Entry = 18;     // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
 constexpr uint32_t kLinuxBuildSalt = 0x100;  // LINUX_ELFNOTE_BUILD_SALT (kernel include/linux/build-salt.h)
 
 unsigned long ul(uint64_t value) {

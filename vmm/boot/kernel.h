@@ -50,9 +50,9 @@ struct LoadedKernel {
 /// Loads the ELF (vmlinux) or bzImage kernel that `fd` is open on. `path` is for messages.
 ///
 /// ELF: 64-bit little-endian x86-64 with physical addresses in its program headers. A PVH note
-/// (XEN_ELFNOTE_PHYS32_ENTRY) decides for kPvh, unless the image says that it is Linux, which starts faster by its 64-bit
-/// entry; else the entry point of the ELF header for kLinux64.
-/// bzImage: boot protocol 2.12 or later with a 64-bit entry point (XLF_KERNEL_64), loaded at its preferred address.
+/// (XEN_ELFNOTE_PHYS32_ENTRY) decides for kPvh, unless the image says that it is Linux, which starts faster by its
+/// 64-bit entry; else the entry point of the ELF header for kLinux64. bzImage: boot protocol 2.12 or later with a
+/// 64-bit entry point (XLF_KERNEL_64), loaded at its preferred address.
 ///
 /// Guest memory must be as created: the zeros between and after segments are taken to be there.
 /// Where a range cannot be mapped (huge-page memory, a file system without mmap), it is copied.

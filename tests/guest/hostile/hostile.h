@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What hostile guests share. Each attacks its first drive, then shows that the drive works once it is reset and that the second
-// one never minded: "alive". It then waits for a byte on the serial port, so that the monitor can be looked at, and resets.
+// What hostile guests share. Each attacks its first drive, then shows that the drive works once it is reset and that
+// the second one never minded: "alive". It then waits for a byte on the serial port, so that the monitor can be looked
+// at, and resets.
 #pragma once
 
 #include "bench/guest/virtio.h"
 
 enum { kBlock = 2, kFirstWindow = 0xc0001000u, kSecondWindow = 0xc0002000u, kMemoryEnd = 64 << 20 };
-enum { kQueueSelect = 0x30, kQueueSize = 0x38, kQueueReady = 0x44, kQueueNotify = 0x50, kStatus = 0x70, kDescriptors = 0x80,
-       kDriverArea = 0x90, kDeviceArea = 0xa0 };
+enum {
+    kQueueSelect = 0x30,
+    kQueueSize = 0x38,
+    kQueueReady = 0x44,
+    kQueueNotify = 0x50,
+    kStatus = 0x70,
+    kDescriptors = 0x80,
+    kDriverArea = 0x90,
+    kDeviceArea = 0xa0
+};
 enum { kNeedsReset = 0x40 };
 
 struct block_header {
@@ -80,8 +89,12 @@ static void survived(void) {
 }
 
 /// Negotiates and stops before the queues are set up.
-static inline void to_features_ok(uint64_t window, uint64_t features) { start_device(window, features); }
+static inline void to_features_ok(uint64_t window, uint64_t features) {
+    start_device(window, features);
+}
 
-/// As finish_device, and waits until the device has found out what it thinks of its queues: kicks it, and gives it time for a
-/// reset's worth of work if it does not complain.
-static inline int is_broken(uint64_t window) { return (mmio_read(window + kStatus) & kNeedsReset) != 0; }
+/// As finish_device, and waits until the device has found out what it thinks of its queues: kicks it, and gives it time
+/// for a reset's worth of work if it does not complain.
+static inline int is_broken(uint64_t window) {
+    return (mmio_read(window + kStatus) & kNeedsReset) != 0;
+}
