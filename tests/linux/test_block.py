@@ -126,8 +126,8 @@ def test_what_was_fsynced_survives_a_kill(folder, how):
     chance = random.Random(SEED)
     for _ in range(2):
         disk = empty_file(folder, 16 * MIB)
-        with wisp.Vm(folder, machine(folder, f"/tmp/probe log /dev/vdb {SEED}", data_drive(disk, **how), vcpus=2)) as vm:
-            vm.wait_for(rf"safe {chance.randrange(1, 80)}\r?\n")
+        with wisp.Vm(folder, machine(folder, f"/tmp/probe log /dev/vdb {SEED}", data_drive(disk, **how), vcpus=1)) as vm:
+            vm.wait_for(rf"safe {chance.randrange(1, 60)}\r?\n")
             time.sleep(chance.random() * 0.03)  # any moment of a write and a flush
             vm.process.kill()
             output = vm.wait().output
