@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "virtio/vsock_connection.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -149,11 +150,14 @@ void VsockConnection::on_host_connected() {
     response_due_ = true;
 }
 
-// An update costs the guest a buffer and perhaps an interrupt, so it waits until half of the credit is used up.
+// An update costs the guest a buffer and perhaps an interrupt, so it waits until half of the credit is used up. Linux
+// (since a fix of 2026 in its stable series) sends no further ahead than its own receive buffer is large, whatever it
+// has been granted.
 void VsockConnection::on_forwarded(uint32_t bytes) {
     CHECK(bytes <= waiting());
     forwarded_ += bytes;
-    if (received_ - told_forwarded_ >= grant_ / 2) credit_update_due_ = true;
+    const uint32_t window = std::min(grant_, guest_alloc_);
+    if (received_ - told_forwarded_ >= std::max(window / 2, 1u)) credit_update_due_ = true;
     settle();
 }
 
