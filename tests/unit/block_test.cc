@@ -324,3 +324,40 @@ TEST_CASE("block: a rate limit holds back requests, not the loop, and a pause do
     for (int i = 0; i < 4; ++i) CHECK(drive.next().written == 513);
     CHECK(monotonic_ns() - start_ns >= 39'000'000);
 }
+
+TEST_CASE("block: the rate in the long run is what was asked for") {
+    constexpr uint64_t kBurst = 200, kRefill_ms = 200;  // 1000 requests a second
+    for (const bool by_bandwidth : {false, true}) {
+        const TempFile file(1 << 20);
+        BlockConfig config;
+        if (by_bandwidth)
+            config.rate_limiter.bandwidth = TokenBucketConfig{kBurst * 512, 0, kRefill_ms};
+        else
+            config.rate_limiter.ops = TokenBucketConfig{kBurst, 0, kRefill_ms};
+        const uint64_t start_ns = monotonic_ns();
+        Drive drive(file, config);
+        const auto send = [&] {
+            drive.driver.chain()
+                .indirect()
+                .readable(test::block_header(VIRTIO_BLK_T_IN))
+                .writable(512)
+                .writable(1)
+                .submit();
+        };
+        for (int i = 0; i < 32; ++i) send();
+        drive.block->on_kick(0);
+        uint64_t done = 0, elapsed_ns = 0;
+        while (elapsed_ns < 800'000'000) {
+            REQUIRE(drive.loop->turn(1'000'000).has_value());
+            while (drive.driver.used()) {
+                ++done;
+                send();
+            }
+            elapsed_ns = monotonic_ns() - start_ns;
+        }
+        const double expected = kBurst + static_cast<double>(elapsed_ns) * kBurst / (kRefill_ms * 1e6);
+        INFO(done << " requests instead of " << expected);
+        CHECK(static_cast<double>(done) <= expected);
+        CHECK(static_cast<double>(done) >= 0.98 * expected);
+    }
+}
