@@ -73,8 +73,8 @@ def data_drive(path, **more):
 
 # ---- file systems
 
-TORTURE = f"mount /dev/vdb /mnt && /tmp/probe torture /mnt {SEED} 3 150 && umount /mnt"
-RATE = {"bandwidth": {"size": 4 * MIB, "refill_time": 1000}, "ops": {"size": 300, "refill_time": 1000}}
+TORTURE = f"mount /dev/vdb /mnt && /tmp/probe torture /mnt {SEED} 3 100 && umount /mnt"
+RATE = {"bandwidth": {"size": 4 * MIB, "refill_time": 500}, "ops": {"size": 300, "refill_time": 500}}
 
 
 @pytest.mark.parametrize("how", [
@@ -94,16 +94,16 @@ def test_a_file_system_under_torture(folder, how):
 @pytest.mark.parametrize("engine", ["Async", "Sync"])
 def test_a_file_system_that_discards(folder, engine):
     disk = file_system(folder)
-    command = ("mount -o discard /dev/vdb /mnt && dd if=/dev/urandom of=/mnt/big bs=1M count=12 && sync && echo written; read line; "
-               f"/tmp/probe torture /mnt {SEED} 2 80 && rm /mnt/* -r && fstrim -v /mnt && umount /mnt")
+    command = ("mount -o discard /dev/vdb /mnt && dd if=/dev/urandom of=/mnt/big bs=1M count=8 && sync && echo written; read line; "
+               f"/tmp/probe torture /mnt {SEED} 2 50 && rm /mnt/* -r && fstrim -v /mnt && umount /mnt")
     config = machine(folder, command, data_drive(disk, cache_type="Writeback", io_engine=engine))
     with wisp.Vm(folder, config, stdin=subprocess.PIPE) as vm:
         vm.wait_for(r"(?m)^written\r?$")
         full = os.stat(disk).st_blocks * 512
-        assert full > 12 * MIB
+        assert full > 8 * MIB
         vm.send("\n")
         assert "2 files are as they must be" in succeeded(vm.wait())
-    assert os.stat(disk).st_blocks * 512 < full - 11 * MIB
+    assert os.stat(disk).st_blocks * 512 < full - 7 * MIB
     check_file_system(disk)
 
 
@@ -153,7 +153,7 @@ def loop_device(tmp_path):
 @pytest.mark.parametrize("how", [{}, {"io_engine": "Sync", "direct": True}], ids=["async", "sync-direct"])
 def test_a_block_device(folder, loop_device, how):
     device, image = loop_device
-    command = ("cat /sys/block/vdb/size; dd if=/dev/urandom of=/dev/vdb bs=64k count=128 && md5sum < /dev/vdb && sync && echo written; "
+    command = ("cat /sys/block/vdb/size; dd if=/dev/urandom of=/dev/vdb bs=1M count=8 && md5sum < /dev/vdb && sync && echo written; "
                "read line; blkdiscard -o 1048576 -l 4194304 /dev/vdb && dd if=/dev/vdb bs=1M skip=1 count=4 | md5sum")
     with wisp.Vm(folder, machine(folder, command, data_drive(device, **how)), stdin=subprocess.PIPE) as vm:
         vm.wait_for(r"(?m)^written\r?$")
