@@ -65,7 +65,8 @@ demo: setup-build-kernel-lab
 	@demo/run
 
 TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests fuzz-replay \
-          $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools bench-net-tools $(OUT)/tests/net_probe
+          $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools bench-net-tools $(OUT)/tests/net_probe \
+          $(OUT)/tests/block_probe
 ifeq ($(SAN),)
 test: setup-build-kernel-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
@@ -129,8 +130,8 @@ $(OUT)/tests/jail-probe: tests/jailer/probe.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
 
-# What a Linux guest needs to be talked to by UDP.
-$(OUT)/tests/net_probe: tests/linux/net_probe.cc Makefile
+# What Linux guests need that busybox has not: to be talked to by UDP, to wear out a disk and know what must be on it.
+$(OUT)/tests/%_probe: tests/linux/%_probe.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
 
