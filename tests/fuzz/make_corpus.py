@@ -116,7 +116,7 @@ def net_scripts():
         return b"\2" + struct.pack("<H", 12 + len(frame)) + header + frame + bytes([more])
 
     turn = b"\x08"
-    plain = bytes.fromhex("020202020202060606060606b588") + bytes(46)
+    plain = bytes.fromhex("02020202020206060606060688b5") + bytes(46)
     tcp = bytes.fromhex("0202020202020606060606060800450005dc00000000400600000a0000010a000002") + bytes(12) + b"\x50\x10" + bytes(30)
     gso = struct.pack("<BBHHHHH", 1, 1, 54, 1448, 34, 16, 0)
     arp = b"\xff" * 6 + bytes.fromhex("0601234567010806000108000604000106012345670 10a000002000000000000a9fea9fe".replace(" ", ""))
