@@ -58,7 +58,7 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
 Machine::Machine(const MachineHost& host, const config::VmConfig& config)
     : host_(host),
       config_(config),
-      i8042_(host.stop),
+      i8042_(host.stop, [this] { raise_keyboard_interrupt(); }),
       power_(host.stop),
       pit_(vm_),
       status_([this] { host_.on_boot_done(exits()); }),
@@ -178,6 +178,9 @@ Result<void> Machine::add_platform_devices() {
     const auto sink = config_.serial ? config_.serial->serial_out_path : std::nullopt;
     console_ = TRY(Console::create(host_.loop, sink, [fd = console_irq_.get()] { signal_eventfd(fd); }));
 
+    if (config_.serial && config_.serial->rate_limiter && config_.serial->rate_limiter->limits())
+        console_->limit(token_bucket_of(*config_.serial->rate_limiter));
+
     TRY(ports_.insert(boot::kSerialPort, boot::kSerialPortCount, console_->serial(), "serial port"));
     TRY(ports_.insert(boot::kKeyboardDataPort, 1, i8042_.data_port(), "i8042 data"));
     TRY(ports_.insert(boot::kKeyboardCommandPort, 1, i8042_.command_port(), "i8042 command"));
@@ -185,6 +188,11 @@ Result<void> Machine::add_platform_devices() {
     TRY(ports_.insert(LazyPit::kCounterPorts, 4, pit_.counters(), "i8254"));
     TRY(ports_.insert(LazyPit::kSpeakerPort, 1, pit_.speaker(), "i8254 speaker port"));
     return mmio_.insert(boot::kBootTimer.value, boot::kMmioSlotSize, status_, "boot timer");
+}
+
+void Machine::raise_keyboard_interrupt() {
+    if (auto raised = vm_.pulse_irq_line(boot::kKeyboardGsi); !raised)
+        LOG_LIMITED("i8042: %s", raised.error().message.c_str());
 }
 
 Result<void> Machine::add_drives() {
@@ -227,6 +235,7 @@ Result<void> Machine::load_guest() {
     boot::BootRequest request;
     request.vcpu_count = config_.machine.vcpu_count;
     request.virtio_devices = virtio_devices_;
+    request.keyboard = boot::Presence::kPresent;  // of no cost to a kernel without ACPI, or without a driver
     request.command_line = TRY(boot::CommandLine::create(config_.boot_source->boot_args));
     if (const config::Drive* root = config_.root_drive()) {
         const auto access =

@@ -153,6 +153,16 @@ Result<void> Vm::add_irqfd(int event_fd, uint32_t gsi) const {
     return {};
 }
 
+Result<void> Vm::pulse_irq_line(uint32_t gsi) const {
+    for (const uint32_t level : {1u, 0u}) {
+        kvm_irq_level line{};
+        line.irq = gsi;
+        line.level = level;
+        if (ioctl(fd(), KVM_IRQ_LINE, &line) < 0) return fail_errno("KVM_IRQ_LINE for GSI %u", gsi);
+    }
+    return {};
+}
+
 int VcpuFd::run() const {
     return ioctl(fd(), KVM_RUN, 0) < 0 ? errno : 0;
 }

@@ -17,12 +17,12 @@
 #include "base/bus.h"
 #include "base/guest_memory.h"
 #include "base/loop.h"
+#include "base/metrics.h"
 #include "virtio/block.h"
 #include "virtio/mmio.h"
 #include "virtio/vsock.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/kernel_lease.h"
-#include "vmm/config/json_writer.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/console.h"
 #include "vmm/kvm.h"
@@ -66,14 +66,19 @@ public:
     /// Changes an interface's limits.
     Result<void> patch_network_interface(const config::NetworkInterfacePatch& patch) { return net_.patch(patch); }
 
+    /// Presses Ctrl-Alt-Del on the guest's keyboard. An error if the guest has not read what was pressed before.
+    Result<void> send_ctrl_alt_del() { return i8042_.send_ctrl_alt_del(); }
+
     /// Somebody wants to write the kernel image (kernel_lease_signal came): the VM gets its own copy, then they may.
     void give_up_kernel_file();
 
     /// The last output goes out, the terminal is given back, the vsock's socket is removed.
     void finish();
 
-    /// What the devices count, as members of the metrics object that is open.
-    void write_metrics(config::JsonWriter& out);
+    /// What devices and vCPUs count.
+    void visit_metrics(MetricsVisitor& visitor);
+    /// The same of a machine that is not there yet.
+    static void visit_no_metrics(MetricsVisitor& visitor);
 
     /// Exits of all vCPUs to this process.
     uint64_t exits() const;
@@ -89,6 +94,7 @@ private:
     Result<void> create_vm();
     Result<void> add_devices();
     Result<void> add_platform_devices();
+    void raise_keyboard_interrupt();
     Result<void> add_drives();
     Result<void> add_vsock();
     Result<void> add_virtio(std::unique_ptr<virtio::Device> device);
@@ -126,7 +132,6 @@ private:
     NetInterfaces net_;
     std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;
     std::vector<virtio::Block*> drives_;  // among the transports' devices, in the order of config_.drives
-    virtio::VsockCounters vsock_told_;    // in the metrics
     virtio::Vsock* vsock_ = nullptr;      // likewise
     std::vector<boot::VirtioMmioDevice> virtio_devices_;
     OwnedFd kernel_file_;
@@ -139,5 +144,6 @@ private:
 
 /// A drive's or interface's limits as its device takes them.
 virtio::RateLimiterConfig rate_limiter_of(const config::RateLimiter& wanted);
+virtio::TokenBucketConfig token_bucket_of(const config::TokenBucket& wanted);
 
 }  // namespace wisp
