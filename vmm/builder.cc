@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "virtio/block.h"
 #include "vmm/boot/early_pages.h"
+#include "vmm/cpu_template.h"
 #include "vmm/cpuid.h"
 #include "vmm/machine.h"
 #include "vmm/msr.h"
@@ -124,7 +125,7 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
         if (vcpu) TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
         return vcpu;
     }
-    cpuid_ = kvm_->supported_cpuid();  // asks every leaf of the CPU: slow where CPUID itself is emulated
+    cpuid_ = template_cpuid();
     cpuid_ready_.count_down();
     TRY(load_guest());
     host_.timeline.mark(Mark::kKernelLoaded);
@@ -133,6 +134,17 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
     TRY(prepare_boot_vcpu(vcpu));
     TRY(host_.seccomp.install(policy::Phase::kVcpu));
     return vcpu;
+}
+
+/// What the guest's CPUs can be, as far as that is the same for all.
+Result<CpuidTable> Machine::template_cpuid() {
+    CpuidTable table = TRY(kvm_->supported_cpuid());  // asks every leaf of the CPU: slow where CPUID itself is emulated
+    if (config_.cpu_config)
+        cpu_template_ = *config_.cpu_config;
+    else if (config_.machine.cpu_template)
+        cpu_template_ = TRY(static_template(*config_.machine.cpu_template, table));
+    TRY(check_capabilities(*kvm_, cpu_template_.kvm_capabilities));
+    return apply_cpuid_modifiers(std::move(table), cpu_template_.cpuid_modifiers);
 }
 
 // A VM that is not there after a moment waits for a grace period, which takes many: the time goes into pages that the
@@ -157,6 +169,7 @@ Result<VcpuFd> Machine::create_vcpu(unsigned id) {
     TRY(vcpu.set_cpuid(normalize_cpuid(TRY(cpuid_), topology, id)));
     TRY(vcpu.set_xcr0(*cpuid_));
     TRY(vcpu.set_msrs(kBootMsrs));
+    TRY(apply_msr_modifiers(vcpu, cpu_template_.msr_modifiers));
     return vcpu;
 }
 

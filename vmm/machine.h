@@ -105,6 +105,7 @@ private:
     Result<VcpuFd> prepare_vcpu(unsigned id);
     Result<void> load_guest();
     Result<void> open_kernel(boot::BootRequest& request);
+    Result<CpuidTable> template_cpuid();
     void warm_up();
     Result<VcpuFd> create_vcpu(unsigned id);
     Result<void> prepare_boot_vcpu(const VcpuFd& vcpu);
@@ -137,6 +138,7 @@ private:
     OwnedFd kernel_file_;
     boot::KernelLease kernel_lease_;
     boot::LoadedKernel kernel_;
+    config::CpuConfig cpu_template_;  // this and the next: settled before cpuid_ready_
     Result<CpuidTable> cpuid_;
     Countdown vcpus_prepared_, others_prepared_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
