@@ -69,6 +69,16 @@ def drive_in_every_way(folder, seen, **drive):
     recording.read_into(seen)
 
 
+def keyboard(folder, seen):
+    """A guest that asks its keyboard controller, which answers with interrupts."""
+    recording = Recording(folder)
+    with wisp.Vm(folder, wisp.machine(wisp.guest("keyboard")), "--boot-timer", wrapper=recording.wrapper) as vm:
+        vm.wait_for("Guest-boot-time")
+        vm.signal(signal.SIGTERM)
+        vm.wait()
+    recording.read_into(seen)
+
+
 def ends(folder, seen):
     """The ways to end, other than by reset; two vCPUs, so that one is elsewhere when it does."""
     for guest, code in (("poweroff", 0), ("triple_fault", 1), ("pit", 0), ("status", 0)):
@@ -200,7 +210,9 @@ def use_api(folder, sock, drive):
     put("/machine-config", {"vcpu_count": 2, "mem_size_mib": 128})
     put("/drives/data", drive)
     put("/metrics", {"metrics_path": f"{folder}/metrics"})
+    put("/cpu-config", {"msr_modifiers": [{"addr": "0x1a0", "bitmap": "0b0"}], "kvm_capabilities": ["1"]})
     put("/actions", {"action_type": "InstanceStart"})
+    put("/actions", {"action_type": "SendCtrlAltDel"})
     patch("/vm", {"state": "Paused"})
     patch("/vm", {"state": "Resumed"})
     patch("/drives/data", {"drive_id": "data", "path_on_host": disk(folder, "other")})
@@ -227,6 +239,7 @@ def needed(folder):
     for engine in ("Async", "Sync"):
         drive_in_every_way(folder, seen, io_engine=engine)
     ends(folder, seen)
+    keyboard(folder, seen)
     kernel_file_changes(folder, seen)
     on_a_terminal(folder, seen)
     vsock_in_every_way(folder, seen)
