@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import threading
 
 import pytest
 import wisp
@@ -256,6 +255,16 @@ def test_static_templates_are_for_their_cpus(tmp_path):
     for name in other:
         assert refused_start(tmp_path, "/machine-config", {"cpu_template": name}) == \
             "Failed to get CPU template: CPU vendor mismatched between actual CPU and CPU template."
+
+
+# ---- fuzzing ----
+
+@pytest.mark.skipif("--no-seccomp" in wisp.FLAGS, reason="the fuzzer starts the program without the flags that sanitizers need")
+def test_requests_of_all_kinds_leave_the_monitor_as_it_was():
+    """The fuzzer of tests/api, with a machine and under the system call filters."""
+    done = subprocess.run(["/usr/bin/python3", "-B", f"{wisp.PROJECT}/tests/api/fuzz_api.py", "6000"], capture_output=True, text=True,
+                          env={**os.environ, "API_SERVER": wisp.WISP})
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # ---- pause and resume ----

@@ -228,6 +228,30 @@ def use_api(folder, sock, drive):
     request(sock, "GET", "/nothing", ok=False)
 
 
+def starts_that_fail(folder, seen):
+    """A tap that another has keeps the machine from being built. The next attempt waits for that tap while the kernel takes the
+    ring of the last one's drive down, which interrupts the wait."""
+    recording = Recording(folder)
+    sock = f"{folder}/api.sock"
+    with net.own_namespace(), net.tap(address=False) as tap:
+        process = subprocess.Popen([*recording.wrapper, *wisp.COMMAND, "--api-sock", sock], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   text=True)
+        while "API server started" not in process.stdout.readline():
+            pass
+        request(sock, "PUT", "/boot-source", {"kernel_image_path": wisp.guest("first")})
+        request(sock, "PUT", "/drives/data", wisp.drive(disk(folder), id="data", root=False))
+        request(sock, "PUT", "/network-interfaces/eth0", net.interface(tap.name))
+        holder = net.open_tun(tap.name)
+        for _ in range(3):
+            assert "is in use" in request(sock, "PUT", "/actions", {"action_type": "InstanceStart"}, ok=False)
+        os.close(holder)
+        request(sock, "PUT", "/actions", {"action_type": "InstanceStart"})
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+        assert process.wait(wisp.LIMIT_S) == -signal.SIGTERM, rest
+    recording.read_into(seen)
+
+
 def loop_device(path):
     """A block device, where we may make one."""
     made = subprocess.run(["losetup", "-f", "--show", path], capture_output=True, text=True)
@@ -247,4 +271,5 @@ def needed(folder):
     through_the_api(folder, seen)
     through_the_api(folder, seen, "io_uring_setup", "clone3")
     through_the_api(folder, seen, direct=True)
+    starts_that_fail(folder, seen)
     return seen
