@@ -2,7 +2,7 @@
 #
 #   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
 #   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
-#   make test       all tests, on any host          make bench BENCH=boot|start|block|net|vsock|jail [PEER=path]
+#   make test       all tests, on any host          make bench BENCH=boot|start|api|block|net|vsock|jail [PEER=path]
 #   make check      format, lint, include direction
 #   make fuzz FUZZ=block_request SECONDS=60     one target of tests/fuzz, with libFuzzer
 #
@@ -85,7 +85,7 @@ check: setup-build-check
 	@/usr/bin/python3 -B tests/check.py
 
 bench: setup-build-kernel-lab-test
-	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools bench-vsock-tools bench-net-tools \
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer $(BUILD)/bench/api_client bench-block-tools bench-vsock-tools bench-net-tools \
 	    $(BUILD)/bench/jail_payload $(OUT)/tests/call-recorder
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
@@ -204,6 +204,10 @@ bench-jail: $(OUT)/wisp-jailer $(BUILD)/bench/jail_payload
 	@python3 bench/jail.py
 
 $(BUILD)/bench/spawn_timer: bench/spawn_timer.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+$(BUILD)/bench/api_client: bench/api_client.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 

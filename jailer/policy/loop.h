@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
+#include <linux/kvm.h>
 #include <sys/socket.h>
 
 #include "jailer/policy/common.h"
@@ -52,6 +53,7 @@ inline constexpr Rule kLoopRun[] = {
     allow("sendto", "the answer"),
     allow("shutdown", "a connection has no more to say"),
     allow("unlink", "the socket goes with the process"),
+    allow_ioctl(KVM_IRQ_LINE, "SendCtrlAltDel: the keyboard's interrupt"),
     // virtio-net
     allow("readv", "frames from a tap, where the host has no io_uring"),
     allow("writev", "frames to it"),
