@@ -179,7 +179,7 @@ def api(path, method, resource, body):
 # ---- many streams, against a program in the guest that sends back what comes ----
 
 ECHO_PORT = 700
-CONNECTS = 10_000
+CONNECTS = 2000  # 10,000 of them are a unit test: each takes 10 ms or more in the lab
 
 
 @pytest.fixture
@@ -346,7 +346,7 @@ def test_a_peer_that_vanishes(tmp_path):
             vsock_agent.connect(agent.uds_path, ECHO_PORT, wisp.LIMIT_S)
 
 
-def test_ten_thousand_connects_leave_no_descriptor(tmp_path):
+def test_connects_in_a_row_leave_no_descriptor(tmp_path):
     """Half of them from the host, half from the guest."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(f"{tmp_path}/v_5003")
