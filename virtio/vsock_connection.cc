@@ -73,6 +73,7 @@ bool VsockConnection::take_credit(const VsockPacket& packet) {
         guest_forwarded_ = packet.fwd_cnt;
     }
     if (may_send() > 0) credit_requested_ = credit_request_due_ = false;
+    tell_credit();
     return true;
 }
 
@@ -150,15 +151,19 @@ void VsockConnection::on_host_connected() {
     response_due_ = true;
 }
 
-// An update costs the guest a buffer and perhaps an interrupt, so it waits until half of the credit is used up. Linux
-// (since a fix of 2026 in its stable series) sends no further ahead than its own receive buffer is large, whatever it
-// has been granted.
 void VsockConnection::on_forwarded(uint32_t bytes) {
     CHECK(bytes <= waiting());
     forwarded_ += bytes;
-    const uint32_t window = std::min(grant_, guest_alloc_);
-    if (received_ - told_forwarded_ >= std::max(window / 2, 1u)) credit_update_due_ = true;
+    tell_credit();
     settle();
+}
+
+// An update costs the guest a buffer and perhaps an interrupt, so it waits until half of the credit is used up. No more of
+// it may be in use than the guest grants itself: Linux sends no further ahead than that (virtio_transport_tx_buf_size),
+// and would wait for ever for an update that is due later.
+void VsockConnection::tell_credit() {
+    if (forwarded_ != told_forwarded_ && received_ - told_forwarded_ >= std::min(grant_, guest_alloc_) / 2)
+        credit_update_due_ = true;
 }
 
 void VsockConnection::on_host_end() {

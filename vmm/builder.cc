@@ -46,6 +46,7 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
     if (machine->devices_outcome_)
         for (const auto& vcpu : machine->vcpus_) vcpu->let_go();
     machine->devices_ready_.count_down();
+    machine->ask_cpuid();
     TRY(machine->vm_outcome_);
     TRY(machine->devices_outcome_);
     TRY(machine->wait_for_vcpus());  // the boot vCPU may be in the guest by now
@@ -124,15 +125,21 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
         if (vcpu) TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
         return vcpu;
     }
-    cpuid_ = kvm_->supported_cpuid();  // asks every leaf of the CPU: slow where CPUID itself is emulated
-    cpuid_ready_.count_down();
     TRY(load_guest());
     host_.timeline.mark(Mark::kKernelLoaded);
+    ask_cpuid();
     warm_up();
     VcpuFd vcpu = TRY(create_vcpu(id));
     TRY(prepare_boot_vcpu(vcpu));
     TRY(host_.seccomp.install(policy::Phase::kVcpu));
     return vcpu;
+}
+
+// KVM asks every leaf of the CPU, which is slow where CPUID itself is emulated. Whichever thread has the time does it.
+void Machine::ask_cpuid() {
+    if (cpuid_asked_.test_and_set()) return;
+    cpuid_ = kvm_->supported_cpuid();
+    cpuid_ready_.count_down();
 }
 
 // A VM that is not there after a moment waits for a grace period, which takes many: the time goes into pages that the
