@@ -34,6 +34,12 @@ WORKS = [
 ]
 
 
+def settle(image):
+    """The host writes back what the last one left dirty: it would slow down the next one's writes."""
+    with open(image, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def prefix():
     return ["chrt", "-r", PRIORITY] if PRIORITY else []
 
@@ -115,8 +121,10 @@ def measure_rates(results, peer):
         for name, work, fio_work, size, depth, goal in WORKS:
             rates = {"fio": []} | {guest: [] for guest in guests}
             for _ in range(ROUNDS):
+                settle(image)
                 rates["fio"].append(fio(image, fio_work, size, depth))
                 for guest in guests:
+                    settle(image)
                     rates[guest].append(guests[guest].run(work, size, depth))
             medians = {who: report.spread(values)[0] for who, values in rates.items()}
             for guest in guests:
