@@ -65,7 +65,8 @@ demo: setup-build-kernel-lab
 	@demo/run
 
 TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests fuzz-replay \
-          $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools bench-net-tools $(OUT)/tests/net_probe
+          $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools bench-net-tools $(OUT)/tests/net_probe \
+          $(OUT)/tests/block_probe
 ifeq ($(SAN),)
 test: setup-build-kernel-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
@@ -129,8 +130,8 @@ $(OUT)/tests/jail-probe: tests/jailer/probe.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
 
-# What a Linux guest needs to be talked to by UDP.
-$(OUT)/tests/net_probe: tests/linux/net_probe.cc Makefile
+# What Linux guests need that busybox has not: to be talked to by UDP, to wear out a disk and know what must be on it.
+$(OUT)/tests/%_probe: tests/linux/%_probe.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
 
@@ -163,7 +164,7 @@ $(OUT)/tests/call-recorder: tests/support/call_recorder.cc $(call objects,$(POLI
 # Fuzz targets: tests/fuzz/NAME.cc. fuzz-replay builds each to run its corpus, with the usual compiler; `make fuzz` builds one with
 # clang and libFuzzer, address and undefined sanitizers, and lets it search.
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.cc,%,$(filter-out tests/fuzz/replay.cc,$(wildcard tests/fuzz/*.cc)))
-FUZZED := $(call objects,$(VMM_SRC) $(POLICY_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+FUZZED := $(call objects,tests/support/fake_tap.cc $(VMM_SRC) $(POLICY_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 SECONDS ?= 60
 .PHONY: fuzz fuzz-replay
 fuzz-replay: $(patsubst %,$(OUT)/fuzz/%,$(FUZZ_TARGETS))

@@ -89,8 +89,4 @@ Received receive_some(int fd, std::span<const iovec> parts) {
     return {size, (message.msg_flags & MSG_CTRUNC) != 0};
 }
 
-ssize_t peek(int fd, std::span<std::byte> to) {
-    return without_interruption([&] { return recv(fd, to.data(), to.size(), MSG_PEEK | MSG_DONTWAIT); });
-}
-
 }  // namespace wisp

@@ -36,7 +36,5 @@ struct Received {
     bool more = false;  ///< more may be waiting, although less came than was asked for
 };
 Received receive_some(int fd, std::span<const iovec> parts);
-/// Copies what waits, and leaves it there.
-ssize_t peek(int fd, std::span<std::byte> to);
 
 }  // namespace wisp

@@ -7,7 +7,7 @@ write for each frame. Everything runs in a network namespace of its own. Receive
 starts, so that their sender's cost is not counted; the round trip goes to a process on a packet socket and back.
 
 Each round runs every contender once, so that a noisy minute hits all of them. PEER=path adds another monitor. ROUNDS and MS
-set how often and how long. PRIORITY=30 runs all of them as real-time processes: for machines that are not quiet.
+set how often and how long. PRIORITY: see report.py.
 """
 import contextlib
 import json
@@ -21,7 +21,6 @@ import report
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 MS = int(os.environ.get("MS", "1000"))
-PRIORITY = os.environ.get("PRIORITY")
 PEER_TOOL = f"{report.BUILD}/bench/net_peer"
 TAP = "bench0"
 GSO = 1448
@@ -36,10 +35,6 @@ WORKS = [
     ("rx_1500", "work=rx size=1514 count=20000 rounds=3", ["rx", TAP, 1514, 0, 20000, 3], ["fill", TAP, 1514, 0, 20000], 0.8),
     ("rtt_us", "work=rtt size=60 count=10000", ["rtt", TAP, 60, 10000], ["echo", TAP], None),
 ]
-
-
-def prefix():
-    return ["chrt", "-r", PRIORITY] if PRIORITY else []
 
 
 def result_of(text, who):
@@ -65,7 +60,7 @@ def wait_for_tap():
 
 def plain(arguments):
     wait_for_tap()
-    done = subprocess.run(prefix() + [PEER_TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(report.prefix() + [PEER_TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=120)
     return result_of(done.stdout + done.stderr, "net_peer")
 
 
@@ -74,7 +69,7 @@ def helper(arguments):
     if not arguments:
         yield
         return
-    process = subprocess.Popen(prefix() + [PEER_TOOL, *map(str, arguments)], stdout=subprocess.PIPE)
+    process = subprocess.Popen(report.prefix() + [PEER_TOOL, *map(str, arguments)], stdout=subprocess.PIPE)
     process.stdout.readline()  # "ready"
     try:
         yield
@@ -95,7 +90,7 @@ def guest(monitor, work, folder):
             "drives": [],
             "network-interfaces": [{"iface_id": "eth0", "host_dev_name": TAP}],
         }, out)
-    done = subprocess.run(prefix() + [monitor, "--no-api", "--config-file", config], stdin=subprocess.DEVNULL,
+    done = subprocess.run(report.prefix() + [monitor, "--no-api", "--config-file", config], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=120, errors="replace")
     return result_of(done.stdout + done.stderr, monitor)
 

@@ -4,7 +4,7 @@
 
 The guest is bench/guest/vsock.c: it drives the virtqueues from ring 3 by polling, so it runs natively on hardware KVM and on
 PVM hosts. Each round runs every contender once, so that a noisy minute hits all of them. PEER=path adds another monitor.
-ROUNDS and MS set how often and how long.
+ROUNDS and MS set how often and how long; PRIORITY: see report.py.
 """
 import json
 import os
@@ -37,7 +37,7 @@ def value_of(line, unit):
 
 
 def sockets(folder, work, size):
-    return subprocess.run([f"{report.BUILD}/bench/vsock_peer", "pair", f"{folder}/pair", work, str(size), str(MS)],
+    return subprocess.run([*report.prefix(), f"{report.BUILD}/bench/vsock_peer", "pair", f"{folder}/pair", work, str(size), str(MS)],
                           check=True, capture_output=True, text=True, timeout=60).stdout
 
 
@@ -60,10 +60,10 @@ class Guest:
                 "drives": [],
                 "vsock": {"guest_cid": 3, "uds_path": path},
             }, out)
-        peer = subprocess.Popen([f"{report.BUILD}/bench/vsock_peer", "guest", path, work, str(size), str(MS)],
+        peer = subprocess.Popen([*report.prefix(), f"{report.BUILD}/bench/vsock_peer", "guest", path, work, str(size), str(MS)],
                                 stdout=subprocess.PIPE, text=True)
         peer.stdout.readline()  # it listens
-        vm = subprocess.run([self.monitor, "--no-api", "--config-file", config], stdin=subprocess.DEVNULL,
+        vm = subprocess.run([*report.prefix(), self.monitor, "--no-api", "--config-file", config], stdin=subprocess.DEVNULL,
                             capture_output=True, text=True, timeout=60)
         output, _ = peer.communicate(timeout=60)
         if "result " not in vm.stdout or not output:

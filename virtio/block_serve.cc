@@ -247,7 +247,15 @@ bool Block::try_fallback(Request& request, int64_t result) {
     }
     if (result != -EOPNOTSUPP) return false;
     switch (request.kind) {
-        case BlockTransfer::Kind::kDiscard:  // advice, and the host does not take it
+        case BlockTransfer::Kind::kDiscard:
+            // Punching a hole promises zeroes, and many a device that can discard cannot promise those.
+            if (file_.is_device) {
+                request.kind = BlockTransfer::Kind::kDeviceDiscard;
+                io_->queue(request);
+                return true;
+            }
+            [[fallthrough]];
+        case BlockTransfer::Kind::kDeviceDiscard:  // advice, and the host does not take it
             finish(request, VIRTIO_BLK_S_OK);
             return true;
         case BlockTransfer::Kind::kWriteZeroes:  // a hole reads as zeroes too

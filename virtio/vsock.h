@@ -25,6 +25,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "base/unix_socket.h"
 #include "virtio/device.h"
 #include "virtio/vsock_packet.h"
 
@@ -146,6 +147,7 @@ private:
     void on_link_ready(Link& link, uint32_t events);
     void accept_all();
     void read_line(Link& link);
+    Received read_host(Link& link, std::span<const iovec> parts);
     void connect(Link& link);
     void flush(Link& link);
     ssize_t write_out(Link& link, size_t& asked);

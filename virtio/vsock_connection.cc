@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "virtio/vsock_connection.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -72,6 +73,7 @@ bool VsockConnection::take_credit(const VsockPacket& packet) {
         guest_forwarded_ = packet.fwd_cnt;
     }
     if (may_send() > 0) credit_requested_ = credit_request_due_ = false;
+    tell_credit();
     return true;
 }
 
@@ -149,12 +151,19 @@ void VsockConnection::on_host_connected() {
     response_due_ = true;
 }
 
-// An update costs the guest a buffer and perhaps an interrupt, so it waits until half of the credit is used up.
 void VsockConnection::on_forwarded(uint32_t bytes) {
     CHECK(bytes <= waiting());
     forwarded_ += bytes;
-    if (received_ - told_forwarded_ >= grant_ / 2) credit_update_due_ = true;
+    tell_credit();
     settle();
+}
+
+// An update costs the guest a buffer and perhaps an interrupt, so it waits until half of the credit is used up. No more of
+// it may be in use than the guest grants itself: Linux sends no further ahead than that (virtio_transport_tx_buf_size),
+// and would wait for ever for an update that is due later.
+void VsockConnection::tell_credit() {
+    if (forwarded_ != told_forwarded_ && received_ - told_forwarded_ >= std::min(grant_, guest_alloc_) / 2)
+        credit_update_due_ = true;
 }
 
 void VsockConnection::on_host_end() {

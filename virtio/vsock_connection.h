@@ -107,6 +107,7 @@ private:
     void end_by_guest();
     void settle();
     bool take_credit(const VsockPacket& packet);
+    void tell_credit();
     uint32_t shutdown_flags() const;
     bool to_guest_over() const { return host_ended_ || guest_deaf_; }
     bool to_host_over() const { return host_deaf_ || (guest_ended_ && waiting() == 0); }

@@ -85,23 +85,43 @@ void Vsock::accept_all() {
     // The others wait in the backlog until a connection has ended.
 }
 
+// What has come is taken as it comes: one system call for a line that comes as a whole.
 void Vsock::read_line(Link& link) {
-    std::byte bytes[limits::kVsockConnectLine];
-    const ssize_t size = peek(link.fd.get(), bytes);
-    if (size == -EAGAIN) return;
-    if (size <= 0) return release(link);
-    const auto line = parse_vsock_connect_line({reinterpret_cast<const char*>(bytes), static_cast<size_t>(size)});
-    if (line.state == VsockConnectLine::State::kIncomplete) return;
-    if (line.state == VsockConnectLine::State::kWrong) {
+    using State = VsockConnectLine::State;
+    VsockConnectLine line{State::kIncomplete};
+    bool all = false;  // that there was has been read
+    while (line.state == State::kIncomplete && !all) {
+        const iovec room{link.line.data() + link.line_size, link.line.size() - link.line_size};
+        const Received received = receive_some(link.fd.get(), {&room, 1});
+        if (received.size == -EAGAIN) return;
+        if (received.size <= 0) return release(link);
+        link.line_size += static_cast<size_t>(received.size);
+        all = static_cast<size_t>(received.size) < room.iov_len && !received.more;
+        line = parse_vsock_connect_line({link.line.data(), link.line_size});
+    }
+    if (line.state == State::kIncomplete) return;
+    if (line.state == State::kWrong) {
         ++counters_.muxer_event_fails;
         LOG_LIMITED("vsock: a program that connected to %s did not send CONNECT <port>", config_.uds_path.c_str());
         return release(link);
     }
-    const iovec part{bytes, line.size};
-    if (receive_some(link.fd.get(), {&part, 1}).size != static_cast<ssize_t>(line.size)) return release(link);
+    link.early = std::string_view(link.line.data(), link.line_size).substr(line.size);
+    link.readable = !all || !link.early.empty() || link.ending;  // else an event tells of more
     link.connection = VsockConnection::from_host(take_credit(link));
     set_ports(link, {line.port, choose_host_port(line.port)});
     update(link);
+}
+
+// Data of a host program for the guest: what came with its CONNECT line first.
+Received Vsock::read_host(Link& link, std::span<const iovec> parts) {
+    if (link.early.empty()) return receive_some(link.fd.get(), parts);
+    size_t size = 0;
+    for (const iovec& part : parts) {
+        const size_t copied = GuestSlice(part.iov_base, part.iov_len).copy_from(std::as_bytes(std::span(link.early)));
+        link.early.remove_prefix(copied);
+        size += copied;
+    }
+    return {static_cast<ssize_t>(size), true};
 }
 
 // ---- sockets that the guest connects to ----

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <string_view>
 
 #include "base/mapping.h"
 #include "virtio/vsock.h"
@@ -111,6 +112,9 @@ struct Vsock::Link final : ListNode<Link, Vsock::Work>,
     VsockPorts ports;
     bool mapped = false;                        // by_ports_ has it
     std::optional<VsockConnection> connection;  // none until the CONNECT line has come
+    std::array<char, limits::kVsockConnectLine> line{};
+    size_t line_size = 0;
+    std::string_view early;  // of `line`: what came behind the CONNECT line, for the guest
     uint32_t credit = 0;                        // taken of the total, beyond the least
 
     bool readable = false;

@@ -158,7 +158,7 @@ bool Vsock::send_data(Link& link) {
         parts_[parts].iov_len = std::min(parts_[parts].iov_len, limit - asked);
         asked += parts_[parts].iov_len;
     }
-    const Received received = receive_some(link.fd.get(), std::span(parts_).first(parts));
+    const Received received = read_host(link, std::span(parts_).first(parts));
     if (received.size > 0) {
         const auto size = static_cast<size_t>(received.size);
         // As much again is likely, and more if this was all there was room for.

@@ -47,6 +47,7 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
     if (machine->devices_outcome_)
         for (const auto& vcpu : machine->vcpus_) vcpu->let_go();
     machine->devices_ready_.count_down();
+    machine->ask_cpuid();
     TRY(machine->vm_outcome_);
     TRY(machine->devices_outcome_);
     TRY(machine->wait_for_vcpus());  // the boot vCPU may be in the guest by now
@@ -125,10 +126,9 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
         if (vcpu) TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
         return vcpu;
     }
-    cpuid_ = template_cpuid();
-    cpuid_ready_.count_down();
     TRY(load_guest());
     host_.timeline.mark(Mark::kKernelLoaded);
+    ask_cpuid();
     warm_up();
     VcpuFd vcpu = TRY(create_vcpu(id));
     TRY(prepare_boot_vcpu(vcpu));
@@ -138,13 +138,20 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
 
 /// What the guest's CPUs can be, as far as that is the same for all.
 Result<CpuidTable> Machine::template_cpuid() {
-    CpuidTable table = TRY(kvm_->supported_cpuid());  // asks every leaf of the CPU: slow where CPUID itself is emulated
+    CpuidTable table = TRY(kvm_->supported_cpuid());
     if (config_.cpu_config)
         cpu_template_ = *config_.cpu_config;
     else if (config_.machine.cpu_template)
         cpu_template_ = TRY(static_template(*config_.machine.cpu_template, table));
     TRY(check_capabilities(*kvm_, cpu_template_.kvm_capabilities));
     return apply_cpuid_modifiers(std::move(table), cpu_template_.cpuid_modifiers);
+}
+
+// KVM asks every leaf of the CPU, which is slow where CPUID itself is emulated. Whichever thread has the time does it.
+void Machine::ask_cpuid() {
+    if (cpuid_asked_.test_and_set()) return;
+    cpuid_ = template_cpuid();
+    cpuid_ready_.count_down();
 }
 
 // A VM that is not there after a moment waits for a grace period, which takes many: the time goes into pages that the

@@ -10,6 +10,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -106,6 +107,7 @@ private:
     Result<void> load_guest();
     Result<void> open_kernel(boot::BootRequest& request);
     Result<CpuidTable> template_cpuid();
+    void ask_cpuid();
     void warm_up();
     Result<VcpuFd> create_vcpu(unsigned id);
     Result<void> prepare_boot_vcpu(const VcpuFd& vcpu);
@@ -122,6 +124,7 @@ private:
     GuestMemory memory_;
     Vm vm_;
     Result<void> vm_outcome_, devices_outcome_;  // settled before the countdown of that name
+    std::atomic_flag cpuid_asked_;
     Countdown vm_ready_{1}, devices_ready_{1}, cpuid_ready_{1};
     Bus mmio_, ports_;
     std::unique_ptr<Console> console_;

@@ -41,7 +41,7 @@ inline constexpr Rule kLoopRun[] = {
     allow("statx", "how O_DIRECT wants its reads and writes aligned"),
     allow_ioctl(BLKGETSIZE64, "if it is a block device: its size …"),
     allow_ioctl(BLKSSZGET, "… its sectors, on hosts whose statx does not tell …"),
-    allow_ioctl(BLKDISCARD, "… and can it discard?"),
+    allow_ioctl(BLKDISCARD, "… and can it discard? And the discards themselves, where it cannot promise zeroes"),
     // The kernel image under the guest changes: the guest gets a copy first.
     allow("fcntl", is(1, F_GETLEASE), "is somebody waiting to write the image?"),
     allow("fcntl", is(1, F_SETLEASE), "they may, once the guest has its own copy"),

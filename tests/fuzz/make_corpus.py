@@ -97,6 +97,79 @@ def frames():
     session("odd_options", tcp(2, 1, 0, options=b"\2\0\1\1"), tcp(2, 1, 0, options=b"\2\4\0\0"))
 
 
+def internet_sum(data):
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+def net_scripts():
+    """Operations in the order of tests/fuzz/net.cc."""
+    def send(frame, header=bytes(12), cut=65535, more=0):
+        return b"\0" + struct.pack("<HH", cut, 12 + len(frame)) + header + frame + bytes([more])
+
+    def post(count, size, cut=65535):
+        return b"\1" + struct.pack("<BHH", count, size, cut)
+
+    def arrive(frame, header=bytes(12), more=0):
+        return b"\2" + struct.pack("<H", 12 + len(frame)) + header + frame + bytes([more])
+
+    turn = b"\x08"
+    plain = bytes.fromhex("02020202020206060606060688b5") + bytes(46)
+    tcp = bytes.fromhex("0202020202020606060606060800450005dc00000000400600000a0000010a000002") + bytes(12) + b"\x50\x10" + bytes(30)
+    gso = struct.pack("<BBHHHHH", 1, 1, 54, 1448, 34, 16, 0)
+    arp = b"\xff" * 6 + bytes.fromhex("0601234567010806000108000604000106012345670 10a000002000000000000a9fea9fe".replace(" ", ""))
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 44, 0, 0, 64, 6, 0, bytes([10, 0, 0, 2]), bytes([169, 254, 169, 254]))
+    ip = ip[:10] + struct.pack(">H", internet_sum(ip)) + ip[12:]
+    syn = bytes.fromhex("0601234567010200000000010800") + ip + struct.pack(">HHIIBBHHH", 4000, 80, 99, 0, 0x60, 2, 60000, 0, 0) + b"\2\4\5\xb4"
+    seed("net", "send", b"\0" + send(plain) + turn + send(plain, cut=7) + turn)
+    seed("net", "send_large", b"\0" + send(tcp, gso, more=250) + send(tcp, gso, cut=1000, more=255))
+    seed("net", "send_wrong", b"\0" + send(b"", b"\0" * 5) + send(plain, b"\1" + bytes(5) + b"\xff\xff\xff\xff\0\0") + send(plain, b"\0\1" + bytes(10)))
+    seed("net", "receive", b"\0" + post(8, 1536) + arrive(plain) + turn + arrive(plain, more=20) + turn + arrive(b"") + turn)
+    seed("net", "receive_merged", b"\0" + post(31, 64, 16) + arrive(tcp, gso, more=5) + turn + post(31, 300) + turn)
+    seed("net", "receive_unmerged", b"\0" + b"\6" + struct.pack("<Q", 1 << 29) + post(4, 1000) + arrive(plain) + arrive(tcp, gso) + arrive(plain, more=9) + turn)
+    seed("net", "full_tap", b"\0" + b"\5\0" + send(plain) + send(plain) + turn + b"\5\1" + turn + b"\7\7" + b"\5\xff" + turn)
+    seed("net", "no_buffers", b"\x10" + arrive(plain) * 5 + turn + post(31, 100) + turn + b"\7" + arrive(plain) + turn + b"\7" + turn)
+    seed("net", "faults", b"\x0a" + b"\x09\1\1" + post(4, 2000) + send(plain) + arrive(plain) + turn + b"\x09\0\0" + turn)
+    seed("net", "metadata", b"\1" + post(31, 1536) + send(arp) + turn + send(syn) + turn + send(syn, cut=20) + turn)
+    seed("net", "any_chain", b"\0" + b"\3\1\xe1" + descriptor(0x10000, 12, 1, 1)[:12] + b"\1" + descriptor(0xfffffffffffff000, 99, 3)[:12] + b"\3")
+    seed("net", "reset", b"\0" + b"\5\0" + send(plain) + post(3, 99) + arrive(plain) + b"\6" + bytes(8) + turn + send(plain, gso) + b"\6" + b"\xff" * 8)
+    seed("net", "limits", b"\x18" + post(31, 500) + send(plain) * 9 + arrive(plain) * 9 + turn * 3)
+
+
+def vsock_scripts():
+    """Operations in the order of tests/fuzz/vsock.cc."""
+    request, response, reset, shutdown, data, update, ask = range(1, 8)
+    host, guest = 0x04, 0x08  # ports: 52 and the last host program's; 1024 and 5000
+
+    def packet(op, ports, size=0, change=0, extra=b""):
+        return bytes([0, change, ports, op]) + extra + struct.pack("<H", size)
+
+    def post(count, size, cut=65535):
+        return b"\2" + struct.pack("<BHH", count, size, cut)
+
+    turn, connect, accept = b"\x0d", b"\5", b"\x0a"
+    write, more, read, close = b"\6\0\0", b"\6\0\3\5hello\x40", b"\7\0\xff\xff", b"\x09\0"
+    opened = post(16, 4140) + connect + turn + write + packet(response, host) + turn
+    seed("vsock", "from_host", opened + more + packet(data, host, 5000) + read + packet(shutdown, host) + turn + close + turn)
+    seed("vsock", "from_host_in_pieces", post(8, 4140) + connect + b"\6\0\1\4CONN" + b"\6\0\1\7ECT 52\n" + packet(response, host) + more)
+    seed("vsock", "wrong_line", connect + b"\6\0\1\4GET " + turn + connect + close + turn)
+    seed("vsock", "from_guest", post(16, 4140) + packet(request, guest) + turn + accept + packet(data, guest, 60000) * 4 + read * 2
+         + packet(data, guest, 1) + more + packet(update, guest) + packet(ask, guest) + packet(reset, guest) + turn)
+    seed("vsock", "half_close", post(16, 4140) + packet(request, guest) + accept + b"\x08\0\1" + turn + packet(data, guest, 9) + read
+         + packet(shutdown, guest, change=4, extra=struct.pack("<I", 1)) + close + turn)
+    seed("vsock", "nobody_listens", post(3, 44) + packet(request, 0x18) + packet(data, guest, 3) + turn)
+    seed("vsock", "no_credit", post(16, 100) + packet(request, guest, change=1, extra=struct.pack("<I", 10)) + accept + more + turn
+         + packet(update, guest, change=3, extra=struct.pack("<II", 10, 10)) + turn)
+    seed("vsock", "beyond_credit", post(16, 100) + packet(request, guest) + packet(data, guest, 65000) * 20)
+    seed("vsock", "wrong_headers", post(16, 100) + packet(request, guest) + packet(0, guest) + packet(8, guest) +
+         packet(data, guest, 5, 64, struct.pack("<I", 1 << 31)) + packet(data, guest, 5, 8, b"\2\0") + packet(data, guest, 5, 16, b"\xff" * 8))
+    seed("vsock", "raw", b"\1" + struct.pack("<HH", 3, 20) + bytes(20) + b"\3\1\x81" + descriptor(0x10000, 44, 1)[:4] + b"\x2c\0\0")
+    seed("vsock", "small_buffers", post(4, 10) + post(8, 45, 3) + opened + more + b"\x0e" + turn)
+    seed("vsock", "reset_and_pause", opened + more + b"\x0c" + packet(data, host, 99) + turn + b"\x0c" + turn + b"\x0b" + turn + b"\x0c\x0b" + packet(request, guest))
+
+
 JSON = """{"boot-source": {"kernel_image_path": "/k", "boot_args": "a=b", "initrd_path": "/i"},
 "machine-config": {"vcpu_count": 2, "mem_size_mib": 128, "smt": false, "huge_pages": "2M", "track_dirty_pages": true},
 "drives": [{"drive_id": "r", "path_on_host": "/d", "is_root_device": true, "is_read_only": false, "io_engine": "Async",
@@ -159,5 +232,5 @@ def filters():
 
 
 if __name__ == "__main__":
-    for make in (queues, block_requests, requests, frames, configurations, kernels, filters):
+    for make in (queues, block_requests, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters):
         make()

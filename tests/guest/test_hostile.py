@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests that attack the monitor: it stays up and small, and everything but what was attacked goes on."""
+import json
 import os
+import socket
 import subprocess
+import threading
 import time
 
+import net
 import pytest
 import wisp
 
@@ -29,11 +33,11 @@ def machine(tmp_path, guest, arguments, engine, read_only):
     return wisp.machine(wisp.guest(guest), boot_args=f"reboot=k {arguments}", mem_mib=64, drives=drives)
 
 
-def survives(tmp_path, guest, arguments="", engine="Async", read_only=False):
-    config = machine(tmp_path, guest, arguments, engine, read_only)
+def survives(tmp_path, guest, arguments="", engine="Async", read_only=False, devices=None, most_rss_kib=MOST_RSS_KIB):
+    config = machine(tmp_path, guest, arguments, engine, read_only) | (devices or {})
     with wisp.Vm(tmp_path, config, stdin=subprocess.PIPE) as vm:
-        vm.wait_for(r"alive\n", 120)
-        assert SANITIZED or status_kib(vm.process.pid, "VmHWM") < MOST_RSS_KIB
+        vm.wait_for(r"alive\n", 240)
+        assert SANITIZED or status_kib(vm.process.pid, "VmHWM") < most_rss_kib
         before = loop_ticks(vm.process.pid)
         time.sleep(0.3)
         assert loop_ticks(vm.process.pid) - before <= 10, "the loop is busy though nobody wants anything"
@@ -70,3 +74,73 @@ def test_a_race_that_the_guest_may_lose(tmp_path, engine):
 
 def test_every_port(tmp_path):
     survives(tmp_path, "hostile_ports")
+
+
+@pytest.fixture
+def echo():
+    """A tap behind which every frame is sent back."""
+    with net.own_namespace(), net.tap(address=False) as tap:
+        peer = subprocess.Popen([f"{wisp.BUILD}/bench/net_peer", "echo", tap.name], stdout=subprocess.PIPE)
+        assert peer.stdout.readline() == b"ready\n"
+        yield tap
+        peer.kill()
+        peer.wait()
+
+
+def counted(tmp_path, group):
+    return json.loads((tmp_path / "metrics").read_text().splitlines()[-1])[group]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_network_interface(tmp_path, echo, seed):
+    devices = {"network-interfaces": [net.interface(echo.name)], "metrics": {"metrics_path": str(tmp_path / "metrics")}}
+    result = survives(tmp_path, "hostile_net", f"seed={seed} rounds=30", devices=devices)
+    assert len(result.output.splitlines()) < 1000, "a guest can fill the log"
+    assert counted(tmp_path, "net_eth0")["tx_malformed_frames"] > 500
+
+
+class Sockets:
+    """Ports of the host: 5000 sends back what comes, 5001 takes connections and never reads."""
+
+    def __init__(self, uds_path):
+        self.listeners = [self._listen(f"{uds_path}_5000"), self._listen(f"{uds_path}_5001")]
+        self.deaf = []
+        threading.Thread(target=self._serve, daemon=True).start()
+        threading.Thread(target=self._collect, daemon=True).start()
+
+    @staticmethod
+    def _listen(path):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(path)
+        listener.listen(1024)
+        return listener
+
+    def _serve(self):
+        while True:
+            stream, _ = self.listeners[0].accept()
+            threading.Thread(target=self._echo, args=(stream,), daemon=True).start()
+
+    @staticmethod
+    def _echo(stream):
+        try:
+            with stream:
+                while data := stream.recv(1 << 16):
+                    stream.sendall(data)
+        except OSError:
+            pass  # the guest has reset it
+
+    def _collect(self):
+        while True:
+            self.deaf.append(self.listeners[1].accept()[0])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_vsock(tmp_path, seed):
+    uds_path = tmp_path / "v"
+    sockets = Sockets(uds_path)
+    devices = {"vsock": {"guest_cid": 3, "uds_path": str(uds_path)}, "metrics": {"metrics_path": str(tmp_path / "metrics")}}
+    # What connections may hold: 64 KiB each, and 64 MiB for all.
+    result = survives(tmp_path, "hostile_vsock", f"seed={seed} rounds=30", devices=devices, most_rss_kib=MOST_RSS_KIB + (128 << 10))
+    assert len(result.output.splitlines()) < 1000, "a guest can fill the log"
+    assert counted(tmp_path, "vsock")["conns_added"] > 1000 and sockets.deaf
+    assert not uds_path.exists()

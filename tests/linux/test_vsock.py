@@ -5,9 +5,15 @@ import hashlib
 import http.client
 import json
 import os
+import random
 import re
+import resource
+import selectors
+import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -94,16 +100,19 @@ def test_half_close_of_the_host_is_the_end_of_input(tmp_path):
         assert result.output.split() == [b"5", b"still", b"here"] and result.status == 0
 
 
+IS_IT_THERE = "ps | grep -q '[s]leep 12345'"
+
+
 def test_a_host_program_that_goes_away_takes_its_command_with_it(tmp_path):
     with guest(tmp_path) as agent:
         command = agent.start(["sleep", "12345"])
         while command._out:
             command.turn(1)
-        while agent.shell("pgrep -f '^sleep 12345'").status != 0:
+        while agent.shell(IS_IT_THERE).status != 0:
             pass
         command.stream.close()
         deadline = time.monotonic() + wisp.LIMIT_S
-        while agent.shell("pgrep -f '^sleep 12345'").status == 0:
+        while agent.shell(IS_IT_THERE).status == 0:
             assert time.monotonic() < deadline
 
 
@@ -164,6 +173,195 @@ def api(path, method, resource, body):
     text = answer.read()
     assert answer.status == 204, text
     connection.close()
+
+
+# ---- many streams, against a program in the guest that sends back what comes ----
+
+ECHO_PORT = 700
+
+
+@pytest.fixture
+def seed():
+    chosen = int(os.environ.get("SEED") or random.randrange(1 << 32))
+    print(f"SEED={chosen}")
+    return random.Random(chosen)
+
+
+@contextlib.contextmanager
+def echo_guest(tmp_path):
+    with guest(tmp_path, mem_mib=512) as agent:
+        probe = open(f"{wisp.BUILD}/tests/net_probe", "rb").read()
+        assert agent.shell("cat > /tmp/probe && chmod +x /tmp/probe", probe).status == 0
+        agent.echo = agent.start(["/tmp/probe", "vsock-echo", str(ECHO_PORT)])
+        deadline = time.monotonic() + wisp.LIMIT_S
+        while b"echo is ready" not in agent.echo.output:
+            agent.echo.turn(1)
+            assert time.monotonic() < deadline
+        yield agent
+
+
+def descriptors(vm):
+    return len(os.listdir(f"/proc/{vm.process.pid}/fd"))
+
+
+def only_the_agent_is_left(vm, before):
+    """Ends are confirmed by the guest, so the last ones take a moment."""
+    deadline = time.monotonic() + wisp.LIMIT_S
+    while descriptors(vm) > before:
+        assert time.monotonic() < deadline, f"{descriptors(vm)} descriptors, {before} before"
+        time.sleep(0.05)
+
+
+class EchoStream:
+    """Sends data, keeps the sum of what comes back."""
+
+    def __init__(self, stream, data):
+        self.stream, self.left, self.size = stream, memoryview(data), len(data)
+        self.sum, self.back, self.got = hashlib.md5(data).digest(), hashlib.md5(), 0
+        stream.setblocking(False)
+
+    def turn(self, writable, readable):
+        if writable and self.left:
+            self.left = self.left[self.stream.send(self.left):]
+        if readable:
+            data = self.stream.recv(1 << 16)
+            assert data, f"the stream ended after {self.got} of {self.size} bytes"
+            self.got += len(data)
+            self.back.update(data)
+        return self.got < self.size
+
+
+def exchange(streams):
+    """Until all have back what they sent."""
+    with selectors.DefaultSelector() as selector:
+        for each in streams:
+            selector.register(each.stream, selectors.EVENT_READ | selectors.EVENT_WRITE, each)
+        under_way = len(streams)
+        while under_way:
+            ready = selector.select(wisp.LIMIT_S)
+            assert ready, f"{under_way} streams make no progress"
+            for key, events in ready:
+                if not key.data.turn(events & selectors.EVENT_WRITE, events & selectors.EVENT_READ):
+                    selector.unregister(key.fileobj)
+                    under_way -= 1
+                elif not key.data.left:
+                    selector.modify(key.fileobj, selectors.EVENT_READ, key.data)
+    for each in streams:
+        assert each.back.digest() == each.sum
+
+
+def test_a_thousand_connections_at_once(tmp_path, seed):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    with echo_guest(tmp_path) as agent:
+        before = descriptors(agent.vm)
+        streams = [EchoStream(vsock_agent.connect(agent.uds_path, ECHO_PORT, wisp.LIMIT_S), seed.randbytes(1 + seed.randrange(8000)))
+                   for _ in range(1000)]
+        assert descriptors(agent.vm) >= before + 1000
+        exchange(streams)
+        seed.shuffle(streams)
+        for each in streams:
+            if seed.randrange(2):
+                each.stream.shutdown(socket.SHUT_WR)
+            each.stream.close()
+        only_the_agent_is_left(agent.vm, before)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_random_sizes_come_back_as_they_were(tmp_path, seed):
+    sizes = [1, 2, 4095, 4096, 4097, 65535, 65536, 65537, *(1 + seed.randrange(600000) for _ in range(8))]
+    with echo_guest(tmp_path) as agent:
+        exchange([EchoStream(vsock_agent.connect(agent.uds_path, ECHO_PORT), seed.randbytes(size)) for size in sizes])
+
+
+def take_all(stream):
+    data = bytearray()
+    while part := stream.recv(1 << 16):
+        data += part
+    return data
+
+
+def test_every_order_of_closing(tmp_path):
+    big = os.urandom(3 * MIB)
+    with echo_guest(tmp_path) as agent:
+        before = descriptors(agent.vm)
+
+        def stream():
+            return vsock_agent.connect(agent.uds_path, ECHO_PORT, wisp.LIMIT_S)
+
+        one = stream()  # nothing was ever sent
+        one.close()
+        one = stream()  # the host's half first: what was sent still comes back, then the end
+        one.sendall(b"last words")
+        one.shutdown(socket.SHUT_WR)
+        assert take_all(one) == b"last words"
+        one = stream()  # the guest first
+        one.sendall(b"X")
+        assert take_all(one) == b""
+        one = stream()  # the guest first, and has not read all
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            one.sendall(b"X" + big)
+        with contextlib.suppress(ConnectionResetError):
+            assert take_all(one) == b""
+        one = stream()  # both at once
+        one.sendall(b"X")
+        one.shutdown(socket.SHUT_RDWR)
+        one.close()
+        one = stream()  # the host listens no more, and sends on
+        one.shutdown(socket.SHUT_RD)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            one.sendall(big)
+        one.close()
+        one = stream()  # the host has not read what comes back
+        one.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            one.sendall(big)
+        one.close()
+        only_the_agent_is_left(agent.vm, before)
+        exchange([EchoStream(stream(), b"still there")])
+
+
+def test_a_peer_that_vanishes(tmp_path):
+    with echo_guest(tmp_path) as agent:
+        before = descriptors(agent.vm)
+        script = (f"import sys; sys.path.insert(0, {os.path.dirname(vsock_agent.__file__)!r}); import vsock_agent\n"
+                  f"s = vsock_agent.connect({agent.uds_path!r}, {ECHO_PORT}, 100)\n"
+                  "print('connected', flush=True)\nwhile True: s.send(bytes(1000)); s.recv(10)")
+        host = subprocess.Popen([sys.executable, "-B", "-c", script], stdout=subprocess.PIPE)
+        assert host.stdout.readline() == b"connected\n"
+        host.send_signal(signal.SIGKILL)
+        host.wait()
+        only_the_agent_is_left(agent.vm, before)
+        one = vsock_agent.connect(agent.uds_path, ECHO_PORT, wisp.LIMIT_S)
+        one.sendall(b"are you there?")
+        assert one.recv(100) == b"are you there?"
+        assert agent.shell("pkill -9 -f vsock-echo").status == 0
+        with contextlib.suppress(ConnectionResetError):
+            assert take_all(one) == b""
+        with pytest.raises(vsock_agent.Refused):
+            vsock_agent.connect(agent.uds_path, ECHO_PORT, wisp.LIMIT_S)
+
+
+def test_ten_thousand_connects_leave_no_descriptor(tmp_path):
+    """Half of them from the host, half from the guest."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(f"{tmp_path}/v_5003")
+    listener.listen(16)
+
+    def serve():
+        while True:
+            stream, _ = listener.accept()
+            stream.sendall(b"12345")
+            stream.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    with echo_guest(tmp_path) as agent:
+        before = descriptors(agent.vm)
+        for _ in range(5000):
+            vsock_agent.connect(agent.uds_path, ECHO_PORT, wisp.LIMIT_S).close()
+        result = agent.run(["/tmp/probe", "vsock-connect", "5003", "5000"])
+        assert result.output == b"5000 connections brought 25000 bytes\n", result.errors
+        only_the_agent_is_left(agent.vm, before)
 
 
 def test_pause_and_resume_in_the_middle_of_a_transfer(tmp_path):

@@ -109,18 +109,44 @@ TEST_CASE("vsock connection: the guest's credit bounds what it is sent") {
 
 TEST_CASE("vsock connection: credit that we grant is kept, told in time and in batches") {
     auto connection = open_by_guest();
-    CHECK(connection.on_packet(packet(VsockOp::kData, kGrant / 4)).take_data);
+    const auto data = [](uint32_t length) { return packet(VsockOp::kData, length, 0, 0, kGrant); };
+    CHECK(connection.on_packet(data(kGrant / 4)).take_data);
     connection.on_forwarded(kGrant / 4);
     CHECK_FALSE(connection.due_packet());
-    CHECK(connection.on_packet(packet(VsockOp::kData, kGrant / 4)).take_data);
+    CHECK(connection.on_packet(data(kGrant / 4)).take_data);
     CHECK_FALSE(connection.due_packet());
     connection.on_forwarded(kGrant / 4);
     CHECK(connection.fwd_cnt() == kGrant / 2);
     sent(connection, VsockOp::kCreditUpdate);
     CHECK_FALSE(connection.due_packet());
-    CHECK(connection.on_packet(packet(VsockOp::kData, kGrant)).take_data);
+    CHECK(connection.on_packet(data(kGrant)).take_data);
     CHECK(connection.waiting() == kGrant);
-    CHECK(connection.on_packet(packet(VsockOp::kData, 1)).fault);
+    CHECK(connection.on_packet(data(1)).fault);
+}
+
+TEST_CASE("vsock connection: a guest that sends no further ahead than it grants itself is told in time") {
+    constexpr uint32_t kOwn = kGrant / 8;
+    auto connection = open_by_guest();
+    CHECK(connection.on_packet(packet(VsockOp::kData, kOwn / 4, 0, 0, kOwn)).take_data);
+    connection.on_forwarded(kOwn / 4);
+    CHECK_FALSE(connection.due_packet());
+    CHECK(connection.on_packet(packet(VsockOp::kData, kOwn / 4, 0, 0, kOwn)).take_data);
+    connection.on_forwarded(kOwn / 4);
+    sent(connection, VsockOp::kCreditUpdate);
+    SECTION("also if it grants itself less only afterwards") {
+        CHECK(connection.on_packet(packet(VsockOp::kData, kOwn / 4, 0, 0, kOwn)).take_data);
+        connection.on_forwarded(kOwn / 4);
+        CHECK_FALSE(connection.due_packet());
+        connection.on_packet(packet(VsockOp::kCreditUpdate, 0, 0, 0, kOwn / 2));
+        sent(connection, VsockOp::kCreditUpdate);
+        CHECK_FALSE(connection.due_packet());
+    }
+    SECTION("even if that is nothing") {
+        CHECK(connection.on_packet(packet(VsockOp::kData, 1, 0, 0, 0)).take_data);
+        CHECK_FALSE(connection.due_packet());
+        connection.on_forwarded(1);
+        sent(connection, VsockOp::kCreditUpdate);
+    }
 }
 
 TEST_CASE("vsock connection: half closes, each side first") {

@@ -46,19 +46,8 @@ void guest_main(const uint8_t* boot_parameters) {
     for (uint64_t round = option("rounds", 100); round > 0; --round) {
         static struct queue rings;
         const uint64_t features = start_device(kFirstWindow, random_below(2) ? 1ull << 29 : 0);
-        if (!rings.size) {
-            set_up_queue(&rings, kFirstWindow, 0, kSize, features);
-        } else {
-            mmio_write(kFirstWindow + kQueueSelect, 0);
-            mmio_write(kFirstWindow + kQueueSize, kSize);
-            write64(kFirstWindow + kDescriptors, (uint64_t)rings.descriptors);
-            write64(kFirstWindow + kDriverArea, (uint64_t)rings.available);
-            write64(kFirstWindow + kDeviceArea, (uint64_t)rings.used);
-            mmio_write(kFirstWindow + kQueueReady, 1);
-        }
+        renew_queue(&rings, kFirstWindow, 0, kSize, features);
         q = rings;
-        q.available[1] = 0;
-        q.used[1] = 0;
         finish_device(kFirstWindow);
         good_chains();
         for (unsigned i = 0; i < kSize; ++i) q.available[2 + i] = (uint16_t)(random_below(kSize / 3) * 3);
