@@ -66,14 +66,14 @@ VsockConnection::Verdict VsockConnection::on_packet(const VsockPacket& packet) {
 
 // A count that is older than the last one is no fault: threads of the guest may send in another order than they count.
 bool VsockConnection::take_credit(const VsockPacket& packet) {
-    guest_alloc_ = packet.buf_alloc;
+    const bool less = packet.buf_alloc < std::exchange(guest_alloc_, packet.buf_alloc);
     const auto ahead = static_cast<int32_t>(packet.fwd_cnt - guest_forwarded_);
     if (ahead > 0) {
         if (static_cast<uint32_t>(ahead) > sent_ - guest_forwarded_) return false;
         guest_forwarded_ = packet.fwd_cnt;
     }
     if (may_send() > 0) credit_requested_ = credit_request_due_ = false;
-    tell_credit();
+    if (less) tell_credit();
     return true;
 }
 

@@ -136,6 +136,13 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
     return vcpu;
 }
 
+// KVM asks every leaf of the CPU, which is slow where CPUID itself is emulated. Whichever thread has the time does it.
+void Machine::ask_cpuid() {
+    if (cpuid_asked_.test_and_set()) return;
+    cpuid_ = template_cpuid();
+    cpuid_ready_.count_down();
+}
+
 /// What the guest's CPUs can be, as far as that is the same for all.
 Result<CpuidTable> Machine::template_cpuid() {
     CpuidTable table = TRY(kvm_->supported_cpuid());
@@ -145,13 +152,6 @@ Result<CpuidTable> Machine::template_cpuid() {
         cpu_template_ = TRY(static_template(*config_.machine.cpu_template, table));
     TRY(check_capabilities(*kvm_, cpu_template_.kvm_capabilities));
     return apply_cpuid_modifiers(std::move(table), cpu_template_.cpuid_modifiers);
-}
-
-// KVM asks every leaf of the CPU, which is slow where CPUID itself is emulated. Whichever thread has the time does it.
-void Machine::ask_cpuid() {
-    if (cpuid_asked_.test_and_set()) return;
-    cpuid_ = template_cpuid();
-    cpuid_ready_.count_down();
 }
 
 // A VM that is not there after a moment waits for a grace period, which takes many: the time goes into pages that the

@@ -106,8 +106,8 @@ private:
     Result<VcpuFd> prepare_vcpu(unsigned id);
     Result<void> load_guest();
     Result<void> open_kernel(boot::BootRequest& request);
-    Result<CpuidTable> template_cpuid();
     void ask_cpuid();
+    Result<CpuidTable> template_cpuid();
     void warm_up();
     Result<VcpuFd> create_vcpu(unsigned id);
     Result<void> prepare_boot_vcpu(const VcpuFd& vcpu);

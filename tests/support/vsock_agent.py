@@ -25,12 +25,10 @@ def connect(uds_path, port, limit_s=10):
     try:
         stream.connect(uds_path)
         stream.sendall(f"CONNECT {port}\n".encode())
-        line = b""
-        while not line.endswith(b"\n"):
-            byte = stream.recv(1)
-            if not byte:
-                raise Refused(f"port {port} of the guest")
-            line += byte
+        line = stream.recv(64, socket.MSG_PEEK)  # it comes as a whole
+        if not line:
+            raise Refused(f"port {port} of the guest")
+        line = stream.recv(line.index(b"\n") + 1)
     except (ConnectionResetError, BrokenPipeError):
         stream.close()
         raise Refused(f"port {port} of the guest") from None

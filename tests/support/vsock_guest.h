@@ -74,7 +74,7 @@ public:
     void reset();
 
     // What the guest says of its own credit
-    uint32_t buf_alloc = limits::kVsockCredit;
+    uint32_t buf_alloc = 256 << 10;
     std::map<uint64_t, uint32_t> fwd_cnt;  // by ports
 
     void signal_used() override { ++interrupts; }

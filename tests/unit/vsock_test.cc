@@ -90,6 +90,9 @@ struct FromGuest {
     OwnedFd listener, fd;
 };
 
+// Of a guest that grants itself as much: it gets no update before half of our credit is used up.
+constexpr uint32_t kAll = limits::kVsockCredit;
+
 VsockGuest::Packet expect(VsockGuest& guest, VsockOp op, VsockPorts ports) {
     const auto packet = guest.next();
     CHECK(packet.op() == op);
@@ -310,6 +313,7 @@ TEST_CASE("vsock: a half close reaches the other side, and the other way stays o
 
 TEST_CASE("vsock: data before a close still reaches a slow reader") {
     VsockGuest guest;
+    guest.buf_alloc = kAll;
     FromHost connection(guest, 52);
     const std::string all = test_bytes(600 << 10, 1);
     for (size_t at = 0; at < all.size(); at += 60 << 10)
@@ -344,6 +348,7 @@ TEST_CASE("vsock: a reader that stalls stalls only itself, within its credit") {
 
 TEST_CASE("vsock: a guest that sends more than its credit is reset, and others are not") {
     VsockGuest guest;
+    guest.buf_alloc = kAll;
     FromHost greedy(guest, 52), other(guest, 53);
     const std::string block(limits::kVsockPacket, 'x');
     for (uint32_t sent = 0; sent < limits::kVsockCredit + (1 << 20); sent += block.size())
@@ -551,6 +556,7 @@ TEST_CASE("vsock: a reset ends all connections, and those that come before the d
 
 TEST_CASE("vsock: a pause leaves nothing in flight, and after it everything goes on") {
     VsockGuest guest({.queue_size = 256});
+    guest.buf_alloc = kAll;
     FromHost connection(guest, 52);
     const std::string all = test_bytes(15 * limits::kVsockPacket, 5);
     size_t at = 0;
