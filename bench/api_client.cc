@@ -4,7 +4,8 @@
 // api_client echo SOCKET REQUEST ANSWER         serves a plain echo at SOCKET: takes REQUEST bytes, gives ANSWER bytes
 // api_client floor SOCKET COUNT REQUEST ANSWER  round trips to that
 // api_client first SOCKET COUNT -- COMMAND…     from spawn to the first answered GET /; then kills it
-// api_client start SOCKET COUNT KERNEL -- COMMAND…  InstanceStart sent, to the guest's first write, which the command logs
+// api_client start SOCKET COUNT KERNEL -- COMMAND…  InstanceStart sent, to the guest's first write, which the command
+// logs
 //
 // Nanoseconds, one number a line. SIZES: `api_client sizes SOCKET` prints the bytes of GET / and of its answer.
 #include <fcntl.h>
@@ -114,7 +115,8 @@ Process spawn(char** command) {
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, pipe_fds[1], 1);
     Process child{-1, pipe_fds[0]};
-    if (posix_spawn(&child.pid, command[0], &actions, nullptr, command, environ) != 0) give_up("cannot spawn the command");
+    if (posix_spawn(&child.pid, command[0], &actions, nullptr, command, environ) != 0)
+        give_up("cannot spawn the command");
     posix_spawn_file_actions_destroy(&actions);
     close(pipe_fds[1]);
     return child;
@@ -171,7 +173,8 @@ void times_to_first_answer(const char* path, int count, char** command) {
 }
 
 std::string put(const char* path, const std::string& body) {
-    return std::string("PUT ") + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " +
+    return std::string("PUT ") + path +
+           " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " +
            std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 

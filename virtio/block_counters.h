@@ -15,9 +15,9 @@ struct BlockCounters {
     uint64_t execute_fails = 0;    ///< requests that the host could not do
     uint64_t invalid_reqs_count = 0;
     uint64_t flush_count = 0;
-    uint64_t queue_event_count = 0;          ///< kicks
-    uint64_t rate_limiter_event_count = 0;   ///< times that a limiter let go on
-    uint64_t update_count = 0;               ///< files put under the running drive
+    uint64_t queue_event_count = 0;         ///< kicks
+    uint64_t rate_limiter_event_count = 0;  ///< times that a limiter let go on
+    uint64_t update_count = 0;              ///< files put under the running drive
     uint64_t update_fails = 0;
     uint64_t read_bytes = 0;
     uint64_t write_bytes = 0;

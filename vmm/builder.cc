@@ -60,7 +60,7 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
 Machine::Machine(const MachineHost& host, const config::VmConfig& config)
     : host_(host),
       config_(config),
-      i8042_(host.stop, [this] { raise_keyboard_interrupt(); }),
+      i8042_(host.stop, [this] { host_.loop.post([this] { raise_keyboard_interrupt(); }); }),
       power_(host.stop),
       pit_(vm_),
       status_([this] { host_.on_boot_done(exits()); }),
@@ -210,6 +210,7 @@ Result<void> Machine::add_platform_devices() {
     return mmio_.insert(boot::kBootTimer.value, boot::kMmioSlotSize, status_, "boot timer");
 }
 
+// From the loop's thread in any case, so that vCPU threads need not be allowed the call.
 void Machine::raise_keyboard_interrupt() {
     if (auto raised = vm_.pulse_irq_line(boot::kKeyboardGsi); !raised)
         LOG_LIMITED("i8042: %s", raised.error().message.c_str());

@@ -288,7 +288,8 @@ void Controller::create_snapshot(const config::SnapshotCreate& request, OutcomeH
         return done(refuse(
             prefix + "Cannot save the microVM state: Operation not allowed: save/restore unavailable while running"));
     const bool full = request.snapshot_type == config::SnapshotType::kFull;
-    done = timed(full ? MachineDriver::Operation::kFullSnapshot : MachineDriver::Operation::kDiffSnapshot, std::move(done));
+    done = timed(full ? MachineDriver::Operation::kFullSnapshot : MachineDriver::Operation::kDiffSnapshot,
+                 std::move(done));
     driver_.create_snapshot(request, [prefix, done = std::move(done)](Result<void> result) mutable {
         done(with_prefix(prefix.c_str(), std::move(result)));
     });

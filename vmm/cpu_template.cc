@@ -64,9 +64,9 @@ constexpr Change kHaswellModel[] = {{0x1, 0, CpuidRegister::kEax, kFamilyModelSt
 // C3 goes back to Ivy Bridge.
 constexpr Change kLikeIvyBridge[] = {
     {0x1, 0, CpuidRegister::kEax, kFamilyModelStepping, kIvyBridge},
-    {0x1, 0, CpuidRegister::kEcx, bits({12, 22})},          // FMA, MOVBE
-    {0x7, 0, CpuidRegister::kEbx, bits({3, 5, 8, 10})},     // BMI1, AVX2, BMI2, INVPCID
-    {0x80000001, 0, CpuidRegister::kEcx, bits({5})},        // LZCNT
+    {0x1, 0, CpuidRegister::kEcx, bits({12, 22})},       // FMA, MOVBE
+    {0x7, 0, CpuidRegister::kEbx, bits({3, 5, 8, 10})},  // BMI1, AVX2, BMI2, INVPCID
+    {0x80000001, 0, CpuidRegister::kEcx, bits({5})},     // LZCNT
 };
 
 // What AMD's CPUs have and those of T2CL have not.
@@ -155,11 +155,9 @@ Result<CpuConfig> static_template(CpuTemplateName name, const CpuidTable& host) 
     const Template wanted = template_of(name);
     if (cpu_vendor(host) != wanted.vendor)
         return fail("Failed to get CPU template: CPU vendor mismatched between actual CPU and CPU template.");
-    const auto model =
-        std::ranges::find_if(host, [](const kvm_cpuid_entry2& entry) { return entry.function == 1; });
+    const auto model = std::ranges::find_if(host, [](const kvm_cpuid_entry2& entry) { return entry.function == 1; });
     if (model == host.end() || std::ranges::find(wanted.models, model->eax) == wanted.models.end())
-        return fail(
-            "Failed to get CPU template: The current CPU model is not permitted to apply the CPU template.");
+        return fail("Failed to get CPU template: The current CPU model is not permitted to apply the CPU template.");
 
     CpuConfig made;
     for (const std::span<const Change> list : wanted.changes)

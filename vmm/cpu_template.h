@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // CPU templates: changes to what CPUID and MSRs show the guest, before cpuid.h makes the rest consistent. Custom ones
-// come by PUT /cpu-config; the static names (machine-config's cpu_template, deprecated) make CPUs of several generations
-// look alike, and are for those CPUs only.
+// come by PUT /cpu-config; the static names (machine-config's cpu_template, deprecated) make CPUs of several
+// generations look alike, and are for those CPUs only.
 //
 // Pure, but for the MSRs. Messages are Firecracker's.
 #pragma once

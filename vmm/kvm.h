@@ -76,7 +76,7 @@ public:
     Result<void> add_ioeventfd(int event_fd, uint64_t address, uint32_t value) const;
     /// A signal of the eventfd is an edge on the interrupt line.
     Result<void> add_irqfd(int event_fd, uint32_t gsi) const;
-    /// An edge on the interrupt line, for a device that has one so rarely that an irqfd would not pay. Any thread.
+    /// An edge on the interrupt line, for a device that has one so rarely that an irqfd would not pay.
     Result<void> pulse_irq_line(uint32_t gsi) const;
 
 private:

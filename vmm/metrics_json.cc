@@ -24,11 +24,10 @@ constexpr LeftOut kLeftOut[] = {
     {"pmem",
      {"activate_fails", "cfg_fails", "event_fails", "queue_event_count", "rate_limiter_throttled_events",
       "rate_limiter_event_count"}},
-    {"memory_hotplug", {"activate_fails",  "queue_event_fails",    "queue_event_count", "plug_agg",
-                        "plug_count",      "plug_bytes",           "plug_fails",        "unplug_agg",
-                        "unplug_count",    "unplug_bytes",         "unplug_fails",      "unplug_discard_fails",
-                        "unplug_all_agg",  "unplug_all_count",     "unplug_all_fails",  "state_agg",
-                        "state_count",     "state_fails"}},
+    {"memory_hotplug",
+     {"activate_fails", "queue_event_fails", "queue_event_count", "plug_agg", "plug_count", "plug_bytes", "plug_fails",
+      "unplug_agg", "unplug_count", "unplug_bytes", "unplug_fails", "unplug_discard_fails", "unplug_all_agg",
+      "unplug_all_count", "unplug_all_fails", "state_agg", "state_count", "state_fails"}},
 };
 
 }  // namespace

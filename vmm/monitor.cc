@@ -37,8 +37,8 @@ Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, con
     std::unique_ptr<Monitor> monitor(new Monitor(arguments, seccomp, start_ns));
     if (arguments.logger.log_path) TRY_CONTEXT("--log-path", monitor->configure_logger(arguments.logger));
     monitor->loop_ = TRY(Loop::create());
-    monitor->metrics_ = std::make_unique<MetricsSink>(
-        *monitor->loop_, arguments.id, [self = monitor.get()](JsonMetrics& line) {
+    monitor->metrics_ =
+        std::make_unique<MetricsSink>(*monitor->loop_, arguments.id, [self = monitor.get()](JsonMetrics& line) {
             line.left_out_groups();
             self->visit_metrics(line);
         });

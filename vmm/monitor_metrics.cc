@@ -13,7 +13,8 @@ struct Key {
     const char* api;  // as a client sees it
     const char* vmm;  // without the way through the API
 };
-constexpr Key kLatencies[] = {  // by MachineDriver::Operation
+constexpr Key kLatencies[] = {
+    // by MachineDriver::Operation
     {"pause_vm", "vmm_pause_vm"},
     {"resume_vm", "vmm_resume_vm"},
     {"full_create_snapshot", "vmm_full_create_snapshot"},

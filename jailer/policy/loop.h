@@ -53,7 +53,7 @@ inline constexpr Rule kLoopRun[] = {
     allow("sendto", "the answer"),
     allow("shutdown", "a connection has no more to say"),
     allow("unlink", "the socket goes with the process"),
-    allow_ioctl(KVM_IRQ_LINE, "SendCtrlAltDel: the keyboard's interrupt"),
+    allow_ioctl(KVM_IRQ_LINE, "the keyboard's interrupt"),
     // virtio-net
     allow("readv", "frames from a tap, where the host has no io_uring"),
     allow("writev", "frames to it"),

@@ -117,7 +117,7 @@ def test_a_whole_session(tmp_path):
 def test_ctrl_alt_del_restarts_a_stock_kernel(tmp_path):
     with ApiVm(tmp_path) as vm:
         vm.put("/boot-source", {"kernel_image_path": stock_kernel(), "initrd_path": INITRD_STOCK,
-                                "boot_args": f"{CONSOLE} -- /bin/sh -c \"cat /proc/interrupts; echo the guest waits; sleep 1000\""})
+                                "boot_args": f"{CONSOLE} quiet -- /bin/sh -c \"cat /proc/interrupts; echo the guest waits; sleep 1000\""})
         vm.put("/machine-config", {"vcpu_count": 1, "mem_size_mib": 256})
         vm.put("/drives/rootfs", wisp.drive(wisp.copy_of(ROOTFS, tmp_path)))
         vm.act("InstanceStart")

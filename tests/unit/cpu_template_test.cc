@@ -62,7 +62,8 @@ CpuidTable with(CpuTemplateName name, const CpuidTable& host) {
 
 TEST_CASE("static templates are for CPUs that they were made for") {
     const std::string vendor = "Failed to get CPU template: CPU vendor mismatched between actual CPU and CPU template.";
-    const std::string model = "Failed to get CPU template: The current CPU model is not permitted to apply the CPU template.";
+    const std::string model =
+        "Failed to get CPU template: The current CPU model is not permitted to apply the CPU template.";
     const struct {
         CpuTemplateName name;
         bool skylake, cascade_lake, ice_lake;
@@ -85,8 +86,10 @@ TEST_CASE("static templates are for CPUs that they were made for") {
 }
 
 TEST_CASE("static templates hide what CPUs came to have later") {
-    for (const auto& [name, host] : {std::pair(CpuTemplateName::kT2, cpu(kIntel, kIceLake)), std::pair(CpuTemplateName::kT2S, cpu(kIntel, kSkylake)),
-                                     std::pair(CpuTemplateName::kT2CL, cpu(kIntel, kCascadeLake)), std::pair(CpuTemplateName::kT2A, cpu(kAmd, kMilan)),
+    for (const auto& [name, host] : {std::pair(CpuTemplateName::kT2, cpu(kIntel, kIceLake)),
+                                     std::pair(CpuTemplateName::kT2S, cpu(kIntel, kSkylake)),
+                                     std::pair(CpuTemplateName::kT2CL, cpu(kIntel, kCascadeLake)),
+                                     std::pair(CpuTemplateName::kT2A, cpu(kAmd, kMilan)),
                                      std::pair(CpuTemplateName::kC3, cpu(kIntel, kIceLake))}) {
         const CpuidTable table = with(name, host);
         const uint32_t avx512 = 1u << 16, avx2 = 1u << 5, fma = 1u << 12;
@@ -106,7 +109,8 @@ TEST_CASE("static templates hide what CPUs came to have later") {
 }
 
 TEST_CASE("bits of a modifier replace those of the register, and x leaves them") {
-    const config::CpuidLeafModifier modifier{7, 0, 0, {{CpuidRegister::kEbx, {0x0f, 0x05}}, {CpuidRegister::kEdx, {0xff000000, 0}}}};
+    const config::CpuidLeafModifier modifier{
+        7, 0, 0, {{CpuidRegister::kEbx, {0x0f, 0x05}}, {CpuidRegister::kEdx, {0xff000000, 0}}}};
     CpuidTable table = {entry(7, 0, 0xaaaaaaaa), entry(7, 1, 0xaaaaaaaa)};
     const auto changed = apply_cpuid_modifiers(table, {modifier});
     REQUIRE(changed);
@@ -120,6 +124,7 @@ TEST_CASE("a leaf that KVM does not give cannot be changed") {
     const auto changed = apply_cpuid_modifiers({entry(7, 0, 0)}, {{0x7, 0x1f, 0, {}}});
     REQUIRE_FALSE(changed);
     CHECK(changed.error().message ==
-          "System configuration error: Failed to create guest config: Template changes a CPUID entry not supported by KVM: Leaf: 7, "
+          "System configuration error: Failed to create guest config: Template changes a CPUID entry not supported by "
+          "KVM: Leaf: 7, "
           "Subleaf: 1f");
 }

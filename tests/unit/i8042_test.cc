@@ -41,7 +41,8 @@ using Bytes = std::vector<uint8_t>;
 TEST_CASE("i8042: the controller answers what drivers ask") {
     Rig rig;
     CHECK(Rig::read(rig.chip.command_port()) == 0x14);
-    for (const auto& [asked, answer] : std::initializer_list<std::pair<uint8_t, uint8_t>>{{0xaa, 0x55}, {0xab, 0x00}, {0xa9, 0x01}, {0xd0, 0x03}, {0x20, 0x05}}) {
+    for (const auto& [asked, answer] : std::initializer_list<std::pair<uint8_t, uint8_t>>{
+             {0xaa, 0x55}, {0xab, 0x00}, {0xa9, 0x01}, {0xd0, 0x03}, {0x20, 0x05}}) {
         rig.command(asked);
         CHECK(rig.all() == Bytes{answer});
     }

@@ -63,13 +63,14 @@ TEST_CASE("Prometheus: samples of one name stand together, sums of devices are l
         "# TYPE wisp_block_read_total counter\nwisp_block_read_total{id=\"a\"} 7\nwisp_block_read_total{id=\"b\"} 7\n"
         "# TYPE wisp_block_read_seconds histogram\nwisp_block_read_seconds_bucket{id=\"a\",le=\"0.000002000\"} 0\n"
         "wisp_block_read_seconds_bucket{id=\"a\",le=\"0.000004000\"} 1\n"));
-    CHECK(text.find("wisp_block_read_seconds_bucket{id=\"a\",le=\"+Inf\"} 1\nwisp_block_read_seconds_sum{id=\"a\"} 0.000003000\n") !=
-          std::string::npos);
+    CHECK(text.find("wisp_block_read_seconds_bucket{id=\"a\",le=\"+Inf\"} 1\nwisp_block_read_seconds_sum{id=\"a\"} "
+                    "0.000003000\n") != std::string::npos);
     CHECK(text.find(" 14\n") == std::string::npos);
-    CHECK(text.ends_with("# TYPE wisp_logger_metrics_fails_total counter\nwisp_logger_metrics_fails_total 0\n"
-                         "# TYPE wisp_logger_now gauge\nwisp_logger_now 5\n"
-                         "# TYPE wisp_logger_flush_seconds summary\nwisp_logger_flush_seconds_sum 0.000003000\n"
-                         "wisp_logger_flush_seconds_count 2\n"));
+    CHECK(
+        text.ends_with("# TYPE wisp_logger_metrics_fails_total counter\nwisp_logger_metrics_fails_total 0\n"
+                       "# TYPE wisp_logger_now gauge\nwisp_logger_now 5\n"
+                       "# TYPE wisp_logger_flush_seconds summary\nwisp_logger_flush_seconds_sum 0.000003000\n"
+                       "wisp_logger_flush_seconds_count 2\n"));
 }
 
 namespace {
@@ -123,7 +124,8 @@ TEST_CASE("a FIFO that takes half a line gets the other half before the next lin
     const OwnedFd reader(open(path.c_str(), O_RDONLY | O_NONBLOCK));
     size_t size = 0;
     for (int i = 0; i < 2; ++i) {
-        for (ssize_t got; (got = read(reader.get(), text.data() + size, text.size() - size)) > 0;) size += static_cast<size_t>(got);
+        for (ssize_t got; (got = read(reader.get(), text.data() + size, text.size() - size)) > 0;)
+            size += static_cast<size_t>(got);
         REQUIRE(rig.sink.flush());
     }
     unlink(path.c_str());

@@ -30,7 +30,8 @@ constexpr uint8_t kClockStuckLow = 0x01;  // of a test: nothing is connected
 
 // The keyboard.
 constexpr uint8_t kAcknowledge = 0xfa, kTestPassed = 0xaa, kEchoed = 0xee;
-constexpr uint8_t kSetLights = 0xed, kEcho = 0xee, kScanCodeSet = 0xf0, kIdentify = 0xf2, kSetRate = 0xf3, kKeyboardReset = 0xff;
+constexpr uint8_t kSetLights = 0xed, kEcho = 0xee, kScanCodeSet = 0xf0, kIdentify = 0xf2, kSetRate = 0xf3,
+                  kKeyboardReset = 0xff;
 constexpr uint8_t kScanCodes = 2;  // the set that it speaks
 
 constexpr size_t kCtrlAltDelSize = 11;

@@ -5,7 +5,8 @@
 // ask, so that none of them waits for a time-out; there is no mouse. The keyboard speaks scan code set 2, which the
 // controller translates to set 1 if the guest asks it to.
 //
-// Threads: handle_*() on vCPU threads, send_ctrl_alt_del() and counters() on the loop's; one mutex guards the registers.
+// Threads: handle_*() on vCPU threads, send_ctrl_alt_del() and counters() on the loop's; one mutex guards the
+// registers.
 #pragma once
 
 #include <array>
@@ -79,13 +80,13 @@ private:
     CommandPort command_{*this};
 
     std::mutex mutex_;
-    std::optional<uint8_t> answer_;    // the controller's own, before what the keyboard says
+    std::optional<uint8_t> answer_;     // the controller's own, before what the keyboard says
     std::array<uint8_t, 48> keyboard_;  // what the keyboard says: a ring
     size_t keyboard_head_ = 0, keyboard_count_ = 0;
     uint8_t command_byte_ = 0x05;   // "controller command byte": interrupts, translation, …
     uint8_t waiting_command_ = 0;   // of the controller, for its argument
     uint8_t waiting_keyboard_ = 0;  // of the keyboard, likewise
-    bool tell_interrupt_ = false;  // once the mutex is let go
+    bool tell_interrupt_ = false;   // once the mutex is let go
     Counters counters_;
 };
 

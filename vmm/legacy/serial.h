@@ -38,11 +38,11 @@ public:
     size_t input_room();
     /// What happened since the start, under the names that Firecracker's metrics have.
     struct Counters {
-        uint64_t read_count = 0;          ///< bytes that the guest took
-        uint64_t write_count = 0;         ///< bytes that it sent
-        uint64_t missed_read_count = 0;   ///< accesses wider than a register
+        uint64_t read_count = 0;         ///< bytes that the guest took
+        uint64_t write_count = 0;        ///< bytes that it sent
+        uint64_t missed_read_count = 0;  ///< accesses wider than a register
         uint64_t missed_write_count = 0;
-        uint64_t dropped = 0;             ///< bytes that it sent while the transmitter was busy
+        uint64_t dropped = 0;  ///< bytes that it sent while the transmitter was busy
     };
     Counters counters();
 
