@@ -2,7 +2,7 @@
 #
 #   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
 #   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
-#   make test       all tests, on any host          make bench BENCH=boot|start|block|net|vsock|jail [PEER=path]
+#   make test       all tests, on any host          make bench BENCH=boot|start|api|block|net|vsock|jail [PEER=path]
 #   make check      format, lint, include direction
 #   make fuzz FUZZ=block_request SECONDS=60     one target of tests/fuzz, with libFuzzer
 #
@@ -65,7 +65,8 @@ demo: setup-build-kernel-lab
 	@demo/run
 
 TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests fuzz-replay \
-          $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools bench-net-tools $(OUT)/tests/net_probe
+          $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools bench-net-tools $(OUT)/tests/net_probe \
+          $(OUT)/tests/block_probe
 ifeq ($(SAN),)
 test: setup-build-kernel-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
@@ -84,7 +85,7 @@ check: setup-build-check
 	@/usr/bin/python3 -B tests/check.py
 
 bench: setup-build-kernel-lab-test
-	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer bench-block-tools bench-vsock-tools bench-net-tools \
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer $(BUILD)/bench/api_client bench-block-tools bench-vsock-tools bench-net-tools \
 	    $(BUILD)/bench/jail_payload $(OUT)/tests/call-recorder
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
@@ -129,8 +130,8 @@ $(OUT)/tests/jail-probe: tests/jailer/probe.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
 
-# What a Linux guest needs to be talked to by UDP.
-$(OUT)/tests/net_probe: tests/linux/net_probe.cc Makefile
+# What Linux guests need that busybox has not: to be talked to by UDP, to wear out a disk and know what must be on it.
+$(OUT)/tests/%_probe: tests/linux/%_probe.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O1 -Wall -Wextra -Werror -static -o $@ $<
 
@@ -203,6 +204,10 @@ bench-jail: $(OUT)/wisp-jailer $(BUILD)/bench/jail_payload
 	@python3 bench/jail.py
 
 $(BUILD)/bench/spawn_timer: bench/spawn_timer.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+$(BUILD)/bench/api_client: bench/api_client.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 

@@ -2,6 +2,7 @@
 #include "api/call.h"
 
 #include "base/log.h"
+#include "base/loop.h"
 
 namespace wisp::api {
 
@@ -26,6 +27,7 @@ Call::Call(Controller& the_controller, Counters& counters, Request the_request, 
     : controller(the_controller),
       request(std::move(the_request)),
       path(segments(request.path)),
+      started_ns_(monotonic_ns()),
       counters_(&counters),
       reply_(std::move(reply)) {}
 
@@ -40,6 +42,7 @@ void Call::reply(Response response) {
     if (deprecated_) LOG_WARNING("%s", deprecated_);
     response.deprecated = deprecated_ != nullptr;
     counters_->count(request.method, counted_as, response);
+    counters_->record_duration(request.method, monotonic_ns() - started_ns_);
     reply_(std::move(response));
 }
 

@@ -58,6 +58,7 @@ public:
     bool has_id();
 
 private:
+    uint64_t started_ns_;
     Counters* counters_;
     Reply reply_;
     const char* deprecated_ = nullptr;

@@ -53,43 +53,41 @@ const Counters::PerMethod* Counters::of(Method method) const {
 }
 
 void Counters::count(Method method, const char* resource, const Response& response) {
-    if (response.deprecated) ++deprecated_.total;
+    if (response.deprecated) ++deprecated_;
     const size_t at = place(method, resource);
     if (at == keys(method).size()) return;
     PerMethod& counters = *of(method);
-    ++counters.counts[at].total;
-    if (response.status >= 400) ++counters.fails[at].total;
+    ++counters.counts[at];
+    if (response.status >= 400) ++counters.fails[at];
 }
 
 uint64_t Counters::total(Method method, const char* resource, bool failed) const {
     const size_t at = place(method, resource);
     if (at == keys(method).size()) return 0;
-    return failed ? of(method)->fails[at].total : of(method)->counts[at].total;
+    return failed ? of(method)->fails[at] : of(method)->counts[at];
 }
 
-void Counters::write_json(config::JsonWriter& out) {
+void Counters::record_duration(Method method, uint64_t ns) {
+    durations_[static_cast<unsigned>(method)].record(ns);
+}
+
+void Counters::visit(MetricsVisitor& visitor) const {
     static_assert(std::size(kPut) <= kMaxKeys);
-    const auto write = [&](const char* group, Method method, PerMethod& counters) {
-        out.key(group);
-        out.begin_object();
+    const auto visit_group = [&](const char* group, Method method, const PerMethod& counters) {
+        visitor.group(group);
         const auto names = keys(method);
         for (size_t i = 0; i < names.size(); ++i) {
-            out.key(format("%s_count", names[i]));
-            out.number(counters.counts[i].take());
-            if (method == Method::kGet) continue;
-            out.key(format("%s_fails", names[i]));
-            out.number(counters.fails[i].take());
+            visitor.count(format("%s_count", names[i]).c_str(), counters.counts[i]);
+            if (method != Method::kGet) visitor.count(format("%s_fails", names[i]).c_str(), counters.fails[i]);
         }
-        out.end_object();
     };
-    out.key("deprecated_api");
-    out.begin_object();
-    out.key("deprecated_http_api_calls");
-    out.number(deprecated_.take());
-    out.end_object();
-    write("get_api_requests", Method::kGet, get_);
-    write("patch_api_requests", Method::kPatch, patch_);
-    write("put_api_requests", Method::kPut, put_);
+    visitor.group("deprecated_api");
+    visitor.count("deprecated_http_api_calls", deprecated_);
+    visit_group("get_api_requests", Method::kGet, get_);
+    visit_group("patch_api_requests", Method::kPatch, patch_);
+    visit_group("put_api_requests", Method::kPut, put_);
+    for (unsigned i = 0; i < durations_.size(); ++i)
+        visitor.own_latency("api_request_duration", "method", to_string(static_cast<Method>(i)), durations_[i]);
 }
 
 }  // namespace wisp::api

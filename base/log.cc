@@ -19,6 +19,7 @@ constexpr size_t kMaxLine = 1024;
 
 Config g_config;
 std::atomic<uint64_t> g_dropped = 0;
+std::atomic<uint64_t> g_left_out = 0;
 thread_local const char* t_thread_name = "main";
 
 const char* level_name(Level level) {
@@ -61,6 +62,9 @@ void set_thread_name(const char* name) {
 uint64_t dropped() {
     return g_dropped.load(std::memory_order_relaxed);
 }
+uint64_t left_out() {
+    return g_left_out.load(std::memory_order_relaxed);
+}
 
 bool enabled(Level level, const char* file) {
     return level <= g_config.level && level != Level::kOff &&
@@ -100,6 +104,7 @@ bool Limiter::allow(uint64_t& suppressed) {
     }
     if (in_window_.fetch_add(1, std::memory_order_relaxed) >= limits::kLogBurst) {
         suppressed_.fetch_add(1, std::memory_order_relaxed);
+        g_left_out.fetch_add(1, std::memory_order_relaxed);
         return false;
     }
     suppressed = suppressed_.exchange(0, std::memory_order_relaxed);

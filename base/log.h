@@ -39,6 +39,8 @@ bool enabled(Level level, const char* file);
 
 /// Lines that the sink did not take.
 uint64_t dropped();
+/// Lines that the limit of their call site left out.
+uint64_t left_out();
 
 /// Rate limit of one call site.
 class Limiter {

@@ -6,6 +6,9 @@ The guest is bench/guest: it drives the virtqueue from ring 3 by polling, so it 
 hosts. Each round runs every contender once, so that a noisy minute hits all of them. PEER=path adds another monitor, with
 both of its I/O engines. ROUNDS and MS set how often and how long. PRIORITY=30 runs all of them as real-time processes: for
 machines that are not quiet.
+
+block.instr_per_io is counted in the lab (block_instructions.py), the same for every host. PARTS=rates or PARTS=instructions
+measures only one of the two.
 """
 import json
 import os
@@ -19,6 +22,8 @@ ROUNDS = int(os.environ.get("ROUNDS", "5"))
 MS = int(os.environ.get("MS", "1000"))
 PRIORITY = os.environ.get("PRIORITY")
 FILE_MIB = 512
+PARTS = os.environ.get("PARTS", "rates instructions").split()
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # name, guest's work, fio's, bytes, depth, goal as a ratio to fio
 WORKS = [
@@ -72,9 +77,31 @@ class Guest:
         sys.exit(f"bench: no result from {self.monitor} ({self.engine}): {done.stdout[-500:]}{done.stderr[-500:]}")
 
 
-def main():
-    peer = os.environ.get("PEER")
-    results = report.Report("block")
+def measure_instructions(results, peer):
+    monitors = [f"{report.BUILD}/wisp"] + ([os.path.abspath(peer)] if peer else [])
+    staged = [f"/stage/{os.path.basename(monitor)}" for monitor in monitors]
+    ran = subprocess.run([f"{PROJECT}/tests/lab/run", "--icount", "--stage", *monitors, f"{report.BUILD}/bench/block_guest", "--",
+                          "/usr/bin/python3", "-B", f"{PROJECT}/bench/block_instructions.py", *staged],
+                         capture_output=True, text=True, timeout=1800)
+    if ran.returncode != 0:
+        sys.exit(f"bench: the lab ended with code {ran.returncode}: {ran.stdout[-500:]}{ran.stderr[-2000:]}")
+    costs = {}
+    for line in ran.stdout.splitlines():
+        monitor, engine, work, *figures = line.split()
+        costs[monitor, engine, work] = [float(figure) for figure in figures]
+    suffix = {"randread": "", "randwrite": ".write", "Async": "", "Sync": ".sync"}
+    for (monitor, engine, work), (median, least, most) in costs.items():
+        name = f"block.instr_per_io{suffix[work]}{suffix[engine]}"
+        note = f"{least:.0f} to {most:.0f}"
+        if monitor != staged[0]:
+            results.add(f"peer.{name}", median, "instr", note=note)
+            continue
+        other = costs[staged[1], engine, work][0] if peer else None
+        results.add(name, median, "instr", goal=round(other) if peer else None, reference=(f"peer.{name}", other) if peer else None,
+                    note=note)
+
+
+def measure_rates(results, peer):
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         image = f"{folder}/disk"
         with open(image, "wb") as out:
@@ -98,6 +125,15 @@ def main():
                 if own and not goal and peer:
                     limit = 2 * max(medians["peer.block.async"], medians["peer.block.sync"])
                 results.add(f"{guest}.{name}", medians[guest], "1/s", kind="rate", goal=limit, reference=("fio", medians["fio"]))
+
+
+def main():
+    peer = os.environ.get("PEER")
+    results = report.Report("block")
+    if "rates" in PARTS:
+        measure_rates(results, peer)
+    if "instructions" in PARTS:
+        measure_instructions(results, peer)
     results.finish()
 
 

@@ -20,7 +20,12 @@ Block::Block(Loop& loop, BlockConfig config)
       name_("drive " + config_.id),
       engine_(config_.io_engine),
       queue_sizes_(config_.queues, limits::kMaxQueueSize),
-      rate_limiter_(loop, [this] { serve_all(); }) {}
+      rate_limiter_(loop, [this] {
+          ++counters_.rate_limiter_event_count;
+          serve_all();
+      }) {
+    done_.reserve(limits::kBlockInFlight);
+}
 
 Block::~Block() = default;
 
@@ -121,6 +126,8 @@ Result<void> Block::activate(Activation activation) {
 }
 
 void Block::on_kick(unsigned queue) {
+    ++counters_.queue_event_count;
+    if (may_serve() && !activation_->queues[queue].has_available()) ++counters_.no_avail_buffer;
     serve(queue);
 }
 
@@ -146,10 +153,13 @@ void Block::update_rate_limiter(const RateLimiterConfig& config) {
 }
 
 Result<void> Block::replace_file(const std::string& path, std::move_only_function<void(Result<void>)> done) {
+    ++counters_.update_count;
+    ++counters_.update_fails;  // until it is under way
     if (replacement_) return fail("%s: an earlier replacement of its file is not done yet", name_.c_str());
     const auto access = config_.read_only ? BlockFile::Access::kReadOnly : BlockFile::Access::kReadWrite;
     BlockFile file = TRY_CONTEXT(name_, BlockFile::open(path, access, config_.host_cache, name_.c_str()));
     replacement_.emplace(path, std::move(file), std::move(done));
+    --counters_.update_fails;
     settle();
     return {};
 }
@@ -168,6 +178,7 @@ void Block::switch_file() {
         else
             set_limits();
     } else {
+        ++counters_.update_fails;
         std::swap(file_, replacement.file);
         CHECK(io_->set_file(file_).has_value());
     }

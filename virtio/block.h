@@ -17,6 +17,7 @@
 #include "base/limits.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "virtio/block_counters.h"
 #include "virtio/block_file.h"
 #include "virtio/block_io.h"
 #include "virtio/block_request.h"
@@ -53,6 +54,7 @@ public:
     const BlockConfig& config() const { return config_; }
     /// The engine in use, which is not the one asked for where the host forbids io_uring.
     BlockConfig::IoEngine io_engine() const { return engine_; }
+    const BlockCounters& counters() const { return counters_; }
 
     /// Puts another file under the running drive: opens it, which may fail; then waits for what is in flight, switches,
     /// tells the driver of the new size, and calls `done`. Fails as well while an earlier replacement is not done.
@@ -98,6 +100,8 @@ private:
     void finish(Request& request, uint8_t status);
     void fail_request(Request& request, const char* reason);
     bool try_fallback(Request& request, int64_t result);
+    void count_done(const Request& request);
+    void record_latencies();
     void settle();
     void end_drains();
     void set_broken(const char* reason);
@@ -137,6 +141,13 @@ private:
     Polling polling_;
     unsigned budget_ = 0;  // requests that may still be taken in the loop's turn number …
     uint64_t budget_turn_ = UINT64_MAX;
+    BlockCounters counters_;
+    uint64_t batch_started_ns_ = 0;  // when the requests that are being taken came out of the queue
+    struct Done {
+        uint64_t started_ns;
+        Latency* of;
+    };
+    std::vector<Done> done_;  // reads and writes that the driver is about to be told of
     std::move_only_function<void()> on_reset_drained_;
     std::move_only_function<void()> on_paused_;
     std::optional<Replacement> replacement_;

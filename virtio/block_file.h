@@ -20,7 +20,8 @@ struct BlockFile {
     OwnedFd cached_fd;
     uint64_t sectors = 0;           ///< of 512 bytes; a last partial one is left out
     std::string device_id;          ///< 20 bytes, as Firecracker makes them
-    bool can_punch_holes = false;   ///< fallocate(2) gives ranges back
+    bool is_device = false;         ///< a block device
+    bool can_punch_holes = false;   ///< fallocate(2), or a device's discard, gives ranges back
     uint32_t memory_alignment = 1;  ///< bytes; of buffers for `fd`
     uint32_t block_size = 512;      ///< bytes; of offsets and lengths for `fd`
 

@@ -22,7 +22,8 @@ namespace wisp::virtio {
 
 /// One piece of work on the drive's file.
 struct BlockTransfer {
-    enum class Kind : uint8_t { kRead, kWrite, kFlush, kDiscard, kWriteZeroes, kWriteZeroesUnmap };
+    /// kDeviceDiscard: by BLKDISCARD, on block devices that cannot punch holes.
+    enum class Kind : uint8_t { kRead, kWrite, kFlush, kDiscard, kDeviceDiscard, kWriteZeroes, kWriteZeroesUnmap };
 
     Kind kind = Kind::kRead;
     uint64_t offset = 0;  ///< bytes into the file

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -45,6 +47,11 @@ int64_t run_transfer(const BlockFile& file, const BlockTransfer& transfer) {
             case BlockTransfer::Kind::kWriteZeroesUnmap:
                 result = fallocate(fd, fallocate_mode(transfer.kind), offset, static_cast<off_t>(transfer.length));
                 break;
+            case BlockTransfer::Kind::kDeviceDiscard: {
+                uint64_t range[2] = {transfer.offset, transfer.length};
+                result = ioctl(fd, BLKDISCARD, range);
+                break;
+            }
         }
     } while (result < 0 && errno == EINTR);
     return result < 0 ? -errno : result;

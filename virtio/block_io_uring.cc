@@ -29,6 +29,10 @@ constexpr uint64_t kRetry_ns = 1'000'000;
 class InlineWrites {
 public:
     bool take(const BlockFile& file, BlockTransfer& transfer) {
+        if (transfer.kind == BlockTransfer::Kind::kDeviceDiscard) {  // no operation of the ring does it
+            waiting_.push(transfer);
+            return true;
+        }
         const bool cached = transfer.file == BlockFile::Cache::kPageCache || !file.cached_fd.valid();
         if (transfer.kind != BlockTransfer::Kind::kWrite || !cached || transfer.length > kLargest) return false;
         if (off_until_ns_ != 0 && monotonic_ns() < off_until_ns_) return false;
@@ -172,6 +176,8 @@ private:
                 io_uring_prep_fallocate(entry, slot, fallocate_mode(transfer.kind), static_cast<off_t>(transfer.offset),
                                         static_cast<off_t>(transfer.length));
                 break;
+            case BlockTransfer::Kind::kDeviceDiscard:  // InlineWrites has taken it
+                CHECK(false);
         }
     }
 

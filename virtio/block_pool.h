@@ -27,6 +27,8 @@ struct Block::Request : BlockTransfer {
     uint64_t to_fill = 0;   // bytes of the chain's writable segments before the status byte
     uint64_t filled = 0;    // of these, from the front
     unsigned retries = 0;
+    uint64_t started_ns = 0;     // CLOCK_MONOTONIC
+    uint64_t data_size = 0;      // bytes that a read or write is for
     unsigned writes_before = 0;       // of a flush: earlier writes that are not complete
     Request* next_request = nullptr;  // in the pool's free list, or among the flushes that wait
     std::array<GuestSlice, kBlockChainSegments> segments;

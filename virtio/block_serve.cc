@@ -97,14 +97,17 @@ void Block::serve(unsigned index) {
         io_->submit();
         settle();
     }
+    if (budget() == 0 && activation_->queues[index].has_available()) ++counters_.remaining_reqs_count;
 }
 
 void Block::take_requests(unsigned index) {
     Queue& queue = activation_->queues[index];
+    batch_started_ns_ = monotonic_ns();
     for (unsigned& left = budget(); left > 0; --left) {
         Request* request = pool_->take();
         if (!request) {
             starved_ = queue.has_available();
+            if (starved_) ++counters_.io_engine_throttled_events;
             return;
         }
         const Queue::Pop popped = queue.pop(request->chain, request->segments);
@@ -128,18 +131,24 @@ Block::Started Block::start(Request& request) {
     request.retries = 0;
     request.kind = BlockTransfer::Kind::kRead;
     request.offset = request.length = 0;
+    request.started_ns = batch_started_ns_;
     if (request.chain.fault()) {
+        ++counters_.invalid_reqs_count;
         fail_request(request, request.chain.fault());
         return Started::kYes;
     }
     const auto parsed = parse_block_request(request.chain, limits_, request.status);
     if (!parsed) {
+        ++counters_.invalid_reqs_count;
         LOG_LIMITED("%s: request refused: %s", name_.c_str(), parsed.error().reason);
         finish(request, parsed.error().status);
         return Started::kYes;
     }
     const bool has_data = parsed->type == BlockRequest::Type::kRead || parsed->type == BlockRequest::Type::kWrite;
-    if (!rate_limiter_.take(has_data ? parsed->length : 0)) return Started::kNotNow;
+    if (!rate_limiter_.take(has_data ? parsed->length : 0)) {
+        ++counters_.rate_limiter_throttled_events;
+        return Started::kNotNow;
+    }
     go(request, *parsed);
     return Started::kYes;
 }
@@ -153,7 +162,7 @@ void Block::go(Request& request, const BlockRequest& parsed) {
     }
     request.kind = transfer_kind(parsed);
     request.offset = parsed.offset;
-    request.length = parsed.length;
+    request.length = request.data_size = parsed.length;
     request.slices = parsed.data;
     request.file = suitable_file(file_, request);
     if (request.kind == BlockTransfer::Kind::kRead) request.to_fill = request.length;
@@ -186,13 +195,17 @@ void Block::on_transfer_done(BlockTransfer& transfer, int64_t result) {
     auto& request = static_cast<Request&>(transfer);
     if (result < 0) {
         if (try_fallback(request, result)) return;
+        ++counters_.execute_fails;
         return fail_request(request, strerrordesc_np(static_cast<int>(-result)));
     }
     if (request.has_data()) {
         const auto done = static_cast<uint64_t>(result);
         CHECK(done <= request.length);
         if (request.kind == BlockTransfer::Kind::kRead) request.filled += done;
-        if (done == 0) return fail_request(request, "the file ends before the disk does");
+        if (done == 0) {
+            ++counters_.execute_fails;
+            return fail_request(request, "the file ends before the disk does");
+        }
         if (done < request.length) {  // short: go on with the rest
             SliceCursor cursor(request.slices);
             cursor.skip(done);
@@ -203,7 +216,26 @@ void Block::on_transfer_done(BlockTransfer& transfer, int64_t result) {
             return io_->queue(request);
         }
     }
+    count_done(request);
     finish(request, VIRTIO_BLK_S_OK);
+}
+
+void Block::count_done(const Request& request) {
+    if (request.kind == BlockTransfer::Kind::kFlush) ++counters_.flush_count;
+    if (!request.has_data()) return;
+    const bool read = request.kind == BlockTransfer::Kind::kRead;
+    ++(read ? counters_.read_count : counters_.write_count);
+    (read ? counters_.read_bytes : counters_.write_bytes) += request.data_size;
+    if (done_.size() == done_.capacity()) record_latencies();
+    done_.push_back({request.started_ns, read ? &counters_.read_agg : &counters_.write_agg});
+}
+
+// One look at the clock for a batch, at the moment at which the driver sees it.
+void Block::record_latencies() {
+    if (done_.empty()) return;
+    const uint64_t now_ns = monotonic_ns();
+    for (const Done& done : done_) done.of->record(now_ns - done.started_ns);
+    done_.clear();
 }
 
 // What the host refused for now, or in this form only. True if the request goes on.
@@ -215,7 +247,15 @@ bool Block::try_fallback(Request& request, int64_t result) {
     }
     if (result != -EOPNOTSUPP) return false;
     switch (request.kind) {
-        case BlockTransfer::Kind::kDiscard:  // advice, and the host does not take it
+        case BlockTransfer::Kind::kDiscard:
+            // Punching a hole promises zeroes, and many a device that can discard cannot promise those.
+            if (file_.is_device) {
+                request.kind = BlockTransfer::Kind::kDeviceDiscard;
+                io_->queue(request);
+                return true;
+            }
+            [[fallthrough]];
+        case BlockTransfer::Kind::kDeviceDiscard:  // advice, and the host does not take it
             finish(request, VIRTIO_BLK_S_OK);
             return true;
         case BlockTransfer::Kind::kWriteZeroes:  // a hole reads as zeroes too
@@ -260,6 +300,7 @@ void Block::settle() {
         bool wanted = false;
         for (Queue& queue : activation_->queues) wanted |= queue.publish();
         if (wanted) activation_->interrupt.signal_used();
+        record_latencies();  // after the driver knows
         if (starved_ && !pool_->empty()) {
             starved_ = false;
             serve_all();

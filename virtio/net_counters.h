@@ -3,8 +3,9 @@
 // What happened on a network interface since the machine was started, under the names that Firecracker's metrics have.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
+
+#include "base/latency.h"
 
 namespace wisp::virtio {
 
@@ -33,17 +34,7 @@ struct NetCounters {
     uint64_t tx_spoofed_mac_count = 0;
     uint64_t tx_remaining_reqs_count = 0;  ///< frames left in the queue when their turn was over
 
-    /// How long the tap took for a batch of frames.
-    struct Latency {
-        uint64_t min_us = 0, max_us = 0, sum_us = 0;
-        void record(uint64_t us) {
-            min_us = count++ == 0 ? us : std::min(min_us, us);
-            max_us = std::max(max_us, us);
-            sum_us += us;
-        }
-        uint64_t count = 0;
-    };
-    Latency tap_write_agg;
+    Latency tap_write_agg;  ///< how long the tap took for a batch of frames
 };
 
 }  // namespace wisp::virtio

@@ -160,7 +160,7 @@ void Net::flush_frames() {
     if (count > 0) {
         const uint64_t start_ns = monotonic_ns();
         io_->send(std::span(transfers).first(count));
-        counters_.tap_write_agg.record((monotonic_ns() - start_ns) / 1000);
+        counters_.tap_write_agg.record(monotonic_ns() - start_ns);
         for (unsigned i = 0; i < count; ++i) finish_sent(*frames[i], transfers[i].result);
     }
     if (!sender.blocked) {

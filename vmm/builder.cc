@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "virtio/block.h"
 #include "vmm/boot/early_pages.h"
+#include "vmm/cpu_template.h"
 #include "vmm/cpuid.h"
 #include "vmm/machine.h"
 #include "vmm/msr.h"
@@ -46,6 +47,7 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
     if (machine->devices_outcome_)
         for (const auto& vcpu : machine->vcpus_) vcpu->let_go();
     machine->devices_ready_.count_down();
+    machine->ask_cpuid();
     TRY(machine->vm_outcome_);
     TRY(machine->devices_outcome_);
     TRY(machine->wait_for_vcpus());  // the boot vCPU may be in the guest by now
@@ -58,7 +60,7 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
 Machine::Machine(const MachineHost& host, const config::VmConfig& config)
     : host_(host),
       config_(config),
-      i8042_(host.stop),
+      i8042_(host.stop, [this] { raise_keyboard_interrupt(); }),
       power_(host.stop),
       pit_(vm_),
       status_([this] { host_.on_boot_done(exits()); }),
@@ -124,15 +126,32 @@ Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
         if (vcpu) TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
         return vcpu;
     }
-    cpuid_ = kvm_->supported_cpuid();  // asks every leaf of the CPU: slow where CPUID itself is emulated
-    cpuid_ready_.count_down();
     TRY(load_guest());
     host_.timeline.mark(Mark::kKernelLoaded);
+    ask_cpuid();
     warm_up();
     VcpuFd vcpu = TRY(create_vcpu(id));
     TRY(prepare_boot_vcpu(vcpu));
     TRY(host_.seccomp.install(policy::Phase::kVcpu));
     return vcpu;
+}
+
+// KVM asks every leaf of the CPU, which is slow where CPUID itself is emulated. Whichever thread has the time does it.
+void Machine::ask_cpuid() {
+    if (cpuid_asked_.test_and_set()) return;
+    cpuid_ = template_cpuid();
+    cpuid_ready_.count_down();
+}
+
+/// What the guest's CPUs can be, as far as that is the same for all.
+Result<CpuidTable> Machine::template_cpuid() {
+    CpuidTable table = TRY(kvm_->supported_cpuid());
+    if (config_.cpu_config)
+        cpu_template_ = *config_.cpu_config;
+    else if (config_.machine.cpu_template)
+        cpu_template_ = TRY(static_template(*config_.machine.cpu_template, table));
+    TRY(check_capabilities(*kvm_, cpu_template_.kvm_capabilities));
+    return apply_cpuid_modifiers(std::move(table), cpu_template_.cpuid_modifiers);
 }
 
 // A VM that is not there after a moment waits for a grace period, which takes many: the time goes into pages that the
@@ -157,6 +176,7 @@ Result<VcpuFd> Machine::create_vcpu(unsigned id) {
     TRY(vcpu.set_cpuid(normalize_cpuid(TRY(cpuid_), topology, id)));
     TRY(vcpu.set_xcr0(*cpuid_));
     TRY(vcpu.set_msrs(kBootMsrs));
+    TRY(apply_msr_modifiers(vcpu, cpu_template_.msr_modifiers));
     return vcpu;
 }
 
@@ -178,6 +198,9 @@ Result<void> Machine::add_platform_devices() {
     const auto sink = config_.serial ? config_.serial->serial_out_path : std::nullopt;
     console_ = TRY(Console::create(host_.loop, sink, [fd = console_irq_.get()] { signal_eventfd(fd); }));
 
+    if (config_.serial && config_.serial->rate_limiter && config_.serial->rate_limiter->limits())
+        console_->limit(token_bucket_of(*config_.serial->rate_limiter));
+
     TRY(ports_.insert(boot::kSerialPort, boot::kSerialPortCount, console_->serial(), "serial port"));
     TRY(ports_.insert(boot::kKeyboardDataPort, 1, i8042_.data_port(), "i8042 data"));
     TRY(ports_.insert(boot::kKeyboardCommandPort, 1, i8042_.command_port(), "i8042 command"));
@@ -185,6 +208,11 @@ Result<void> Machine::add_platform_devices() {
     TRY(ports_.insert(LazyPit::kCounterPorts, 4, pit_.counters(), "i8254"));
     TRY(ports_.insert(LazyPit::kSpeakerPort, 1, pit_.speaker(), "i8254 speaker port"));
     return mmio_.insert(boot::kBootTimer.value, boot::kMmioSlotSize, status_, "boot timer");
+}
+
+void Machine::raise_keyboard_interrupt() {
+    if (auto raised = vm_.pulse_irq_line(boot::kKeyboardGsi); !raised)
+        LOG_LIMITED("i8042: %s", raised.error().message.c_str());
 }
 
 Result<void> Machine::add_drives() {
@@ -227,6 +255,7 @@ Result<void> Machine::load_guest() {
     boot::BootRequest request;
     request.vcpu_count = config_.machine.vcpu_count;
     request.virtio_devices = virtio_devices_;
+    request.keyboard = boot::Presence::kPresent;  // of no cost to a kernel without ACPI, or without a driver
     request.command_line = TRY(boot::CommandLine::create(config_.boot_source->boot_args));
     if (const config::Drive* root = config_.root_drive()) {
         const auto access =

@@ -92,6 +92,8 @@ void Console::flush() {
             pending_start_ = 0;
             pending_end_ = serial_.take_output(pending_);
             if (pending_end_ == 0) return;
+            drop_excess();
+            continue;
         }
         if (!ready(output_fd_, POLLOUT)) return wait_for_sink();
         const size_t size = std::min(pending_end_ - pending_start_, kWriteChunk);
@@ -108,6 +110,16 @@ void Console::flush() {
         }
         pending_start_ += static_cast<size_t>(written);
     }
+}
+
+/// Of what has just been taken from the UART.
+void Console::drop_excess() {
+    if (!rate_) return;
+    const uint64_t now_ns = monotonic_ns();
+    size_t within = 0;
+    while (within < pending_end_ && rate_->take(1, now_ns) == 0) ++within;
+    rate_limited_ += pending_end_ - within;
+    pending_end_ = within;
 }
 
 void Console::wait_for_sink() {

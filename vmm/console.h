@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/loop.h"
+#include "virtio/rate_limiter.h"
 #include "vmm/legacy/serial.h"
 
 namespace wisp {
@@ -25,6 +26,9 @@ public:
     /// have no reader yet) without input. `interrupt` raises the UART's interrupt line, from any thread.
     static Result<std::unique_ptr<Console>> create(Loop& loop, const std::optional<std::string>& output_path,
                                                    std::function<void()> interrupt);
+    /// Output beyond this rate, in bytes, is dropped and counted. Before start().
+    void limit(const virtio::TokenBucketConfig& rate) { rate_.emplace(rate, monotonic_ns()); }
+    uint64_t rate_limited() const { return rate_limited_; }
     Console(const Console&) = delete;
     Console& operator=(const Console&) = delete;
     ~Console();
@@ -44,6 +48,7 @@ private:
     void on_output(uint32_t events);
     void on_input(uint32_t events);
     void flush();
+    void drop_excess();
     void wait_for_sink();
     void read_input();
     void make_terminal_raw();
@@ -56,6 +61,8 @@ private:
     int input_fd_ = -1;                 // -1: none, or at its end
     std::array<char, 1024> pending_{};  // taken from the UART, not yet taken by the sink
     size_t pending_start_ = 0, pending_end_ = 0;
+    std::optional<virtio::TokenBucket> rate_;
+    uint64_t rate_limited_ = 0;  // bytes
     std::atomic<bool> flush_posted_ = false;
     std::optional<termios> saved_terminal_;
     MemberWatcher<Console, &Console::on_output> on_output_{*this};

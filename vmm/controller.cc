@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/loop.h"
 #include "vmm/config/json_writer.h"
 #include "vmm/host_checks.h"
 #include "vmm/version.h"
@@ -202,6 +203,7 @@ void Controller::load_snapshot(const config::SnapshotLoad& request, OutcomeHandl
     if (boot_configured_)
         return done(
             refuse(prefix + "Loading a microVM snapshot not allowed after configuring boot-specific resources."));
+    done = timed(MachineDriver::Operation::kLoadSnapshot, std::move(done));
     auto loaded = [this, prefix, resume_vm = request.resume_vm,
                    done = std::move(done)](Result<config::VmConfig> result) mutable {
         if (!result) return done(std::unexpected(Fault{prefix + result.error().message, 400, true}));
@@ -251,9 +253,18 @@ Outcome<> Controller::send_ctrl_alt_del() {
     return with_prefix("Internal VMM error: ", driver_.send_ctrl_alt_del());
 }
 
+/// Tells the driver how long it takes until `done` is called for a success.
+OutcomeHandler Controller::timed(MachineDriver::Operation operation, OutcomeHandler done) {
+    return [this, operation, start_ns = monotonic_ns(), done = std::move(done)](Outcome<> outcome) mutable {
+        if (outcome) driver_.took(operation, (monotonic_ns() - start_ns) / 1000);
+        done(std::move(outcome));
+    };
+}
+
 void Controller::pause(OutcomeHandler done) {
     if (auto allowed = after_start(); !allowed) return done(std::move(allowed));
     if (state_ == VmState::kPaused) return done({});
+    done = timed(MachineDriver::Operation::kPause, std::move(done));
     driver_.pause([this, done = std::move(done)](Result<void> result) mutable {
         if (result) state_ = VmState::kPaused;
         done(with_prefix("Internal VMM error: ", std::move(result)));
@@ -263,6 +274,7 @@ void Controller::pause(OutcomeHandler done) {
 void Controller::resume(OutcomeHandler done) {
     if (auto allowed = after_start(); !allowed) return done(std::move(allowed));
     if (state_ == VmState::kRunning) return done({});
+    done = timed(MachineDriver::Operation::kResume, std::move(done));
     driver_.resume([this, done = std::move(done)](Result<void> result) mutable {
         if (result) state_ = VmState::kRunning;
         done(with_prefix("Internal VMM error: ", std::move(result)));
@@ -275,6 +287,8 @@ void Controller::create_snapshot(const config::SnapshotCreate& request, OutcomeH
     if (state_ == VmState::kRunning)
         return done(refuse(
             prefix + "Cannot save the microVM state: Operation not allowed: save/restore unavailable while running"));
+    const bool full = request.snapshot_type == config::SnapshotType::kFull;
+    done = timed(full ? MachineDriver::Operation::kFullSnapshot : MachineDriver::Operation::kDiffSnapshot, std::move(done));
     driver_.create_snapshot(request, [prefix, done = std::move(done)](Result<void> result) mutable {
         done(with_prefix(prefix.c_str(), std::move(result)));
     });

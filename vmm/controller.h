@@ -69,6 +69,11 @@ public:
     /// The metadata of the guest has changed, or its set-up has.
     virtual void mmds_changed() {}
 
+    /// How long one of these took, from the request to when it was done.
+    enum class Operation : uint8_t { kPause, kResume, kFullSnapshot, kDiffSnapshot, kLoadSnapshot };
+    static constexpr size_t kOperations = 5;
+    virtual void took(Operation, uint64_t /*us*/) {}
+
 protected:
     ~MachineDriver() = default;
 };
@@ -129,6 +134,7 @@ private:
     Outcome<> before_start() const;
     Outcome<> after_start() const;
     Outcome<> mmds_at_hand() const;
+    OutcomeHandler timed(MachineDriver::Operation operation, OutcomeHandler done);
 
     const std::string id_;
     MachineDriver& driver_;

@@ -30,25 +30,10 @@ constexpr void put(uint32_t& reg, unsigned low, unsigned high, uint32_t value) {
     reg = (reg & ~mask) | ((value << low) & mask);
 }
 
-enum class Vendor { kIntel, kAmd, kOther };
-
 Entry* find(CpuidTable& table, uint32_t function, uint32_t index = 0) {
     for (Entry& entry : table)
         if (entry.function == function && entry.index == index) return &entry;
     return nullptr;
-}
-
-Vendor vendor_of(CpuidTable& table) {
-    const Entry* leaf = find(table, 0);
-    if (!leaf) return Vendor::kOther;
-    char name[12];
-    memcpy(name, &leaf->ebx, 4);
-    memcpy(name + 4, &leaf->edx, 4);
-    memcpy(name + 8, &leaf->ecx, 4);
-    const std::string_view text(name, sizeof name);
-    if (text == "GenuineIntel") return Vendor::kIntel;
-    if (text == "AuthenticAMD" || text == "HygonGenuine") return Vendor::kAmd;
-    return Vendor::kOther;
 }
 
 /// Bits of an APIC ID that number `count` things.
@@ -117,18 +102,18 @@ std::string_view brand_frequency(std::string_view brand) {
     return brand.substr(start + 1, unit + 2 - (start + 1));
 }
 
-void brand_string(CpuidTable& table, Vendor vendor) {
+void brand_string(CpuidTable& table, CpuVendor vendor) {
     std::array<char, 49> host{}, guest{};
     for (uint32_t i = 0; i < 3; ++i) {
         const Entry* leaf = find(table, 0x80000002 + i);
         if (!leaf) return;
         memcpy(host.data() + 16 * i, &leaf->eax, 16);
     }
-    if (vendor == Vendor::kIntel) {
+    if (vendor == CpuVendor::kIntel) {
         const std::string_view frequency = brand_frequency(host.data());
         snprintf(guest.data(), guest.size(), "Intel(R) Xeon(R) Processor%s%.*s", frequency.empty() ? "" : " @ ",
                  static_cast<int>(frequency.size()), frequency.data());
-    } else if (vendor == Vendor::kAmd) {
+    } else if (vendor == CpuVendor::kAmd) {
         snprintf(guest.data(), guest.size(), "AMD EPYC");
     } else {
         return;
@@ -138,8 +123,22 @@ void brand_string(CpuidTable& table, Vendor vendor) {
 
 }  // namespace
 
+CpuVendor cpu_vendor(const CpuidTable& table) {
+    for (const Entry& leaf : table) {
+        if (leaf.function != 0) continue;
+        char name[12];
+        memcpy(name, &leaf.ebx, 4);
+        memcpy(name + 4, &leaf.edx, 4);
+        memcpy(name + 8, &leaf.ecx, 4);
+        const std::string_view text(name, sizeof name);
+        if (text == "GenuineIntel") return CpuVendor::kIntel;
+        if (text == "AuthenticAMD" || text == "HygonGenuine") return CpuVendor::kAmd;
+    }
+    return CpuVendor::kOther;
+}
+
 CpuidTable normalize_cpuid(CpuidTable table, const CpuTopology& topology, unsigned vcpu_id) {
-    const Vendor vendor = vendor_of(table);
+    const CpuVendor vendor = cpu_vendor(table);
     for (Entry& leaf : table) {
         switch (leaf.function) {
             case 0x1:
@@ -156,7 +155,7 @@ CpuidTable normalize_cpuid(CpuidTable table, const CpuTopology& topology, unsign
             case 0x7:
                 if (leaf.index != 0) break;
                 clear_bits(leaf.ecx, bit(5));  // WAITPKG: a guest must not make the host's CPU wait
-                if (vendor == Vendor::kIntel)
+                if (vendor == CpuVendor::kIntel)
                     set_bits(leaf.ebx, bit(6) | bit(13));  // FPU data pointer and selectors: as new CPUs
                 break;
             case 0xa:  // no performance counters
@@ -171,7 +170,7 @@ CpuidTable normalize_cpuid(CpuidTable table, const CpuTopology& topology, unsign
     }
     extended_topology(table, 0xb, topology, vcpu_id);
     extended_topology(table, 0x1f, topology, vcpu_id);
-    if (vendor == Vendor::kAmd) amd_topology(table, topology, vcpu_id);
+    if (vendor == CpuVendor::kAmd) amd_topology(table, topology, vcpu_id);
     brand_string(table, vendor);
     return table;
 }

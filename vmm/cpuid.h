@@ -21,6 +21,11 @@ struct CpuTopology {
     unsigned cores() const { return vcpu_count / threads_per_core(); }
 };
 
+enum class CpuVendor { kIntel, kAmd, kOther };
+
+/// By leaf 0.
+CpuVendor cpu_vendor(const CpuidTable& table);
+
 /// The CPUID of vCPU `vcpu_id`, whose APIC ID is the same number.
 CpuidTable normalize_cpuid(CpuidTable table, const CpuTopology& topology, unsigned vcpu_id);
 

@@ -25,6 +25,7 @@ struct ArrayHeader {
     uint32_t padding;
 };
 constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, ArrayHeader);
+constexpr unsigned long kGetMsrs = _IOWR(KVMIO, 0x88, ArrayHeader);
 constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, ArrayHeader);
 constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, ArrayHeader);
 
@@ -81,6 +82,10 @@ Result<CpuidTable> Kvm::supported_cpuid() const {
     ArrayRequest<kvm_cpuid_entry2> request(kMaxCpuidEntries);
     if (ioctl(fd_.get(), kGetSupportedCpuid, &request.header()) < 0) return fail_errno("KVM_GET_SUPPORTED_CPUID");
     return CpuidTable(request.entries(), request.entries() + request.header().count);
+}
+
+bool Kvm::has_capability(uint32_t number) const {
+    return ioctl(fd_.get(), KVM_CHECK_EXTENSION, static_cast<unsigned long>(number)) > 0;
 }
 
 Result<void> Vm::set_tss_address(uint64_t address) const {
@@ -153,6 +158,16 @@ Result<void> Vm::add_irqfd(int event_fd, uint32_t gsi) const {
     return {};
 }
 
+Result<void> Vm::pulse_irq_line(uint32_t gsi) const {
+    for (const uint32_t level : {1u, 0u}) {
+        kvm_irq_level line{};
+        line.irq = gsi;
+        line.level = level;
+        if (ioctl(fd(), KVM_IRQ_LINE, &line) < 0) return fail_errno("KVM_IRQ_LINE for GSI %u", gsi);
+    }
+    return {};
+}
+
 int VcpuFd::run() const {
     return ioctl(fd(), KVM_RUN, 0) < 0 ? errno : 0;
 }
@@ -186,6 +201,15 @@ Result<void> VcpuFd::set_msrs(std::span<const kvm_msr_entry> msrs) const {
     if (static_cast<size_t>(set) != msrs.size())
         return fail("KVM_SET_MSRS: KVM refuses MSR 0x%x", msrs[static_cast<size_t>(set)].index);
     return {};
+}
+
+Result<uint64_t> VcpuFd::msr(uint32_t index) const {
+    ArrayRequest<kvm_msr_entry> request(1);
+    request.entries()->index = index;
+    const int got = ioctl(fd(), kGetMsrs, &request.header());
+    if (got < 0) return fail_errno("KVM_GET_MSRS");
+    if (got != 1) return fail("KVM_GET_MSRS: KVM has no MSR 0x%x", index);
+    return request.entries()->data;
 }
 
 Result<kvm_regs> VcpuFd::regs() const {

@@ -43,6 +43,7 @@ public:
     /// for ever.
     Result<void> set_xcr0(const CpuidTable& table) const;
     Result<void> set_msrs(std::span<const kvm_msr_entry> msrs) const;
+    Result<uint64_t> msr(uint32_t index) const;
     Result<kvm_regs> regs() const;
     Result<void> set_regs(const kvm_regs& regs) const;
     Result<kvm_sregs> sregs() const;
@@ -75,6 +76,8 @@ public:
     Result<void> add_ioeventfd(int event_fd, uint64_t address, uint32_t value) const;
     /// A signal of the eventfd is an edge on the interrupt line.
     Result<void> add_irqfd(int event_fd, uint32_t gsi) const;
+    /// An edge on the interrupt line, for a device that has one so rarely that an irqfd would not pay. Any thread.
+    Result<void> pulse_irq_line(uint32_t gsi) const;
 
 private:
     OwnedFd fd_;
@@ -89,6 +92,8 @@ public:
     int fd() const { return fd_.get(); }
     Result<Vm> create_vm() const;
     Result<CpuidTable> supported_cpuid() const;
+    /// KVM_CAP_…; numbers that this kernel does not know are false.
+    bool has_capability(uint32_t number) const;
 
 private:
     explicit Kvm(OwnedFd fd) : fd_(std::move(fd)) {}

@@ -2,7 +2,6 @@
 #include "vmm/machine.h"
 
 #include "base/log.h"
-#include "vmm/vsock_device.h"
 
 namespace wisp {
 
@@ -33,11 +32,15 @@ void Machine::resume() {
     for (const auto& vcpu : vcpus_) vcpu->resume();
 }
 
+virtio::TokenBucketConfig token_bucket_of(const config::TokenBucket& wanted) {
+    return {wanted.size, wanted.one_time_burst.value_or(0), wanted.refill_time};
+}
+
 virtio::RateLimiterConfig rate_limiter_of(const config::RateLimiter& wanted) {
     const auto bucket =
         [](const std::optional<config::TokenBucket>& tokens) -> std::optional<virtio::TokenBucketConfig> {
         if (!tokens) return std::nullopt;
-        return virtio::TokenBucketConfig{tokens->size, tokens->one_time_burst.value_or(0), tokens->refill_time};
+        return token_bucket_of(*tokens);
     };
     return {bucket(wanted.bandwidth), bucket(wanted.ops)};
 }
@@ -73,11 +76,6 @@ void Machine::finish() {
     console_->finish();
     net_.close();
     if (vsock_) vsock_->unlink_socket();
-}
-
-void Machine::write_metrics(config::JsonWriter& out) {
-    net_.write_metrics(out);
-    if (vsock_) write_vsock_metrics(out, vsock_->counters(), vsock_told_);
 }
 
 uint64_t Machine::exits() const {

@@ -10,6 +10,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -17,12 +18,12 @@
 #include "base/bus.h"
 #include "base/guest_memory.h"
 #include "base/loop.h"
+#include "base/metrics.h"
 #include "virtio/block.h"
 #include "virtio/mmio.h"
 #include "virtio/vsock.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/kernel_lease.h"
-#include "vmm/config/json_writer.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/console.h"
 #include "vmm/kvm.h"
@@ -66,14 +67,19 @@ public:
     /// Changes an interface's limits.
     Result<void> patch_network_interface(const config::NetworkInterfacePatch& patch) { return net_.patch(patch); }
 
+    /// Presses Ctrl-Alt-Del on the guest's keyboard. An error if the guest has not read what was pressed before.
+    Result<void> send_ctrl_alt_del() { return i8042_.send_ctrl_alt_del(); }
+
     /// Somebody wants to write the kernel image (kernel_lease_signal came): the VM gets its own copy, then they may.
     void give_up_kernel_file();
 
     /// The last output goes out, the terminal is given back, the vsock's socket is removed.
     void finish();
 
-    /// What the devices count, as members of the metrics object that is open.
-    void write_metrics(config::JsonWriter& out);
+    /// What devices and vCPUs count.
+    void visit_metrics(MetricsVisitor& visitor);
+    /// The same of a machine that is not there yet.
+    static void visit_no_metrics(MetricsVisitor& visitor);
 
     /// Exits of all vCPUs to this process.
     uint64_t exits() const;
@@ -89,6 +95,7 @@ private:
     Result<void> create_vm();
     Result<void> add_devices();
     Result<void> add_platform_devices();
+    void raise_keyboard_interrupt();
     Result<void> add_drives();
     Result<void> add_vsock();
     Result<void> add_virtio(std::unique_ptr<virtio::Device> device);
@@ -99,6 +106,8 @@ private:
     Result<VcpuFd> prepare_vcpu(unsigned id);
     Result<void> load_guest();
     Result<void> open_kernel(boot::BootRequest& request);
+    void ask_cpuid();
+    Result<CpuidTable> template_cpuid();
     void warm_up();
     Result<VcpuFd> create_vcpu(unsigned id);
     Result<void> prepare_boot_vcpu(const VcpuFd& vcpu);
@@ -115,6 +124,7 @@ private:
     GuestMemory memory_;
     Vm vm_;
     Result<void> vm_outcome_, devices_outcome_;  // settled before the countdown of that name
+    std::atomic_flag cpuid_asked_;
     Countdown vm_ready_{1}, devices_ready_{1}, cpuid_ready_{1};
     Bus mmio_, ports_;
     std::unique_ptr<Console> console_;
@@ -126,12 +136,12 @@ private:
     NetInterfaces net_;
     std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;
     std::vector<virtio::Block*> drives_;  // among the transports' devices, in the order of config_.drives
-    virtio::VsockCounters vsock_told_;    // in the metrics
     virtio::Vsock* vsock_ = nullptr;      // likewise
     std::vector<boot::VirtioMmioDevice> virtio_devices_;
     OwnedFd kernel_file_;
     boot::KernelLease kernel_lease_;
     boot::LoadedKernel kernel_;
+    config::CpuConfig cpu_template_;  // this and the next: settled before cpuid_ready_
     Result<CpuidTable> cpuid_;
     Countdown vcpus_prepared_, others_prepared_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
@@ -139,5 +149,6 @@ private:
 
 /// A drive's or interface's limits as its device takes them.
 virtio::RateLimiterConfig rate_limiter_of(const config::RateLimiter& wanted);
+virtio::TokenBucketConfig token_bucket_of(const config::TokenBucket& wanted);
 
 }  // namespace wisp

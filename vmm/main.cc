@@ -14,7 +14,6 @@
 #include "base/log.h"
 #include "vmm/arguments.h"
 #include "vmm/config/json.h"
-#include "vmm/config/json_writer.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/controller.h"
 #include "vmm/monitor.h"
@@ -45,16 +44,6 @@ bool print_and_leave(const Arguments& arguments) {
     }
 }
 
-/// What the API did, as members of the metrics object.
-std::string metrics_members(api::Router& router) {
-    config::JsonWriter out;
-    out.begin_object();
-    router.counters().write_json(out);
-    out.end_object();
-    const std::string object = out.take();
-    return object.size() > 2 ? "," + object.substr(1, object.size() - 2) : "";
-}
-
 /// What --metadata names becomes the guest's metadata.
 Result<void> load_metadata(const Arguments& arguments, mmds::DataStore& store) {
     if (!arguments.metadata) return {};
@@ -70,6 +59,8 @@ int run_without_api(const Arguments& arguments, Monitor& monitor, const config::
     if (auto loaded = load_metadata(arguments, metadata); !loaded)
         return give_up(ExitCode::kBadConfiguration, loaded.error());
     monitor.set_metadata(metadata);
+    const api::Counters no_requests;
+    monitor.set_api_metrics([&no_requests](MetricsVisitor& visitor) { no_requests.visit(visitor); });
     if (auto started = monitor.start(config); !started) return give_up(ExitCode::kBadConfiguration, started.error());
     LOG_INFO("Successfully started microvm that was configured from one single json");
     return monitor.run([] {});
@@ -80,8 +71,8 @@ int run_with_api(const Arguments& arguments, Monitor& monitor, const std::option
     if (auto loaded = load_metadata(arguments, controller.mmds()); !loaded)
         return give_up(ExitCode::kBadConfiguration, loaded.error());
     monitor.set_metadata(controller.mmds());
-    api::Router router(controller);
-    monitor.set_metrics_source([&router] { return metrics_members(router); });
+    api::Router router(controller, [&monitor] { return monitor.prometheus(); });
+    monitor.set_api_metrics([&router](MetricsVisitor& visitor) { router.counters().visit(visitor); });
     auto server = api::Server::create(
         monitor.loop(), arguments.api_sock, arguments.http_api_max_payload_size,
         [&router](api::Request request, api::Server::Reply reply) {

@@ -20,23 +20,6 @@ uint64_t clock_us(clockid_t clock) {
     return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
 }
 
-// A FIFO must open without a reader, and a reader that goes must not end us: read-write, and never waited for.
-Result<OwnedFd> open_sink(const std::string& path) {
-    OwnedFd file(open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600));
-    if (!file.valid()) return fail("Failed to open target file: %s", os_error(errno).c_str());
-    return file;
-}
-
-/// What the machine counts, as members of an open JSON object with a comma in front.
-std::string machine_metrics(Machine& machine) {
-    config::JsonWriter out;
-    out.begin_object();
-    machine.write_metrics(out);
-    out.end_object();
-    const std::string object = out.take();
-    return object.size() > 2 ? "," + object.substr(1, object.size() - 2) : "";
-}
-
 }  // namespace
 
 log::Config log_config(const Arguments& arguments) {
@@ -53,9 +36,14 @@ Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, con
                                                  uint64_t start_ns) {
     std::unique_ptr<Monitor> monitor(new Monitor(arguments, seccomp, start_ns));
     if (arguments.logger.log_path) TRY_CONTEXT("--log-path", monitor->configure_logger(arguments.logger));
+    monitor->loop_ = TRY(Loop::create());
+    monitor->metrics_ = std::make_unique<MetricsSink>(
+        *monitor->loop_, arguments.id, [self = monitor.get()](JsonMetrics& line) {
+            line.left_out_groups();
+            self->visit_metrics(line);
+        });
     if (arguments.metrics_path)
         TRY_CONTEXT("--metrics-path", monitor->configure_metrics({*arguments.metrics_path, false, {}}));
-    monitor->loop_ = TRY(Loop::create());
     if (!monitor->loop_->uses_io_uring())
         LOG_WARNING("the event loop uses epoll: %s", monitor->loop_->fallback_reason().c_str());
     monitor->signals_ =
@@ -64,6 +52,9 @@ Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, con
         self->end_ = std::move(reason);
         self->loop_->stop();
     });
+    monitor->process_startup_us_ = (monotonic_ns() - start_ns) / 1000;
+    monitor->process_startup_cpu_us_ = clock_us(CLOCK_PROCESS_CPUTIME_ID) - arguments.start_time_cpu_us.value_or(0) +
+                                       arguments.parent_cpu_time_us.value_or(0);
     return monitor;
 }
 
@@ -73,6 +64,7 @@ Result<void> Monitor::start(const config::VmConfig& config) {
     machine_ = TRY(Machine::launch({*loop_, *stop_sink_, timeline_, seccomp_, kernel_lease_signal(),
                                     [this](uint64_t exits) { on_boot_done(exits); }, metadata_},
                                    config));
+    metrics_->start();
     return {};
 }
 
@@ -101,7 +93,7 @@ void Monitor::stop(ExitCode code, std::string message) {
 int Monitor::run(const std::function<void()>& before_exit) {
     if (auto ran = loop_->run(); !ran) end_ = {ExitCode::kGenericError, ran.error().message};
     if (machine_) machine_->finish();
-    if (metrics_file_.valid()) (void)flush_metrics();
+    (void)flush_metrics();
     before_exit();
     say_how_it_ended();
     if (end_signal_) die_by_signal(end_signal_);
@@ -121,11 +113,16 @@ void Monitor::say_how_it_ended() const {
 }
 
 void Monitor::pause(Handler done) {
-    machine_->pause([done = std::make_shared<Handler>(std::move(done))] { (*done)({}); });
+    machine_->pause([this, start_ns = monotonic_ns(), done = std::make_shared<Handler>(std::move(done))] {
+        machine_took(Operation::kPause, start_ns);
+        (*done)({});
+    });
 }
 
 void Monitor::resume(Handler done) {
+    const uint64_t start_ns = monotonic_ns();
     machine_->resume();
+    machine_took(Operation::kResume, start_ns);
     done({});
 }
 
@@ -146,7 +143,7 @@ Result<void> Monitor::patch_network_interface(const config::NetworkInterfacePatc
 }
 
 Result<void> Monitor::send_ctrl_alt_del() {
-    return fail("the keyboard is not part of this version of Wisp");
+    return machine_->send_ctrl_alt_del();
 }
 
 Result<void> Monitor::configure_logger(const config::Logger& logger) {
@@ -165,19 +162,11 @@ Result<void> Monitor::configure_logger(const config::Logger& logger) {
 }
 
 Result<void> Monitor::configure_metrics(const config::Metrics& metrics) {
-    metrics_file_ = TRY(open_sink(metrics.metrics_path));
-    return {};
+    return metrics_->open(metrics);
 }
 
 Result<void> Monitor::flush_metrics() {
-    if (!metrics_file_.valid()) return {};
-    const std::string line =
-        format("{\"utc_timestamp_ms\":%lu%s%s}\n", clock_us(CLOCK_REALTIME) / 1000,
-               metrics_source_ ? metrics_source_().c_str() : "", machine_ ? machine_metrics(*machine_).c_str() : "");
-    // A FIFO without a reader takes no more at some point: the line is lost, as for a log.
-    if (write(metrics_file_.get(), line.data(), line.size()) < 0 && errno != EAGAIN)
-        return fail("%s", os_error(errno).c_str());
-    return {};
+    return metrics_->flush();
 }
 
 }  // namespace wisp

@@ -6,6 +6,7 @@
 // Threads: the loop's, but for on_boot_done().
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 
@@ -15,6 +16,7 @@
 #include "vmm/arguments.h"
 #include "vmm/controller.h"
 #include "vmm/machine.h"
+#include "vmm/metrics_sink.h"
 #include "vmm/seccomp.h"
 #include "vmm/signals.h"
 #include "vmm/stop.h"
@@ -29,8 +31,10 @@ public:
                                                    uint64_t start_ns);
 
     Loop& loop() { return *loop_; }
-    /// What a metrics line has beside the time: members of an open JSON object, with a comma in front of each.
-    void set_metrics_source(std::function<std::string()> source) { metrics_source_ = std::move(source); }
+    /// Tells what the API counts.
+    void set_api_metrics(std::function<void(MetricsVisitor&)> source) { api_metrics_ = std::move(source); }
+    /// All that is counted, in Prometheus' text format.
+    std::string prometheus() const;
 
     /// What the guest finds in its metadata service; must outlive the machine.
     void set_metadata(const mmds::DataStore& metadata) { metadata_ = &metadata; }
@@ -56,6 +60,7 @@ public:
     Result<void> flush_metrics() override;
     Result<void> configure_logger(const config::Logger& logger) override;
     Result<void> configure_metrics(const config::Metrics& metrics) override;
+    void took(Operation operation, uint64_t us) override { latencies_us_[static_cast<unsigned>(operation)] = us; }
 
 private:
     Monitor(const Arguments& arguments, const Seccomp& seccomp, uint64_t start_ns)
@@ -63,6 +68,8 @@ private:
     void on_boot_done(uint64_t exits);  // vCPU thread
     void on_signal(int number);
     void say_how_it_ended() const;
+    void visit_metrics(MetricsVisitor& visitor) const;
+    void machine_took(Operation operation, uint64_t start_ns);
 
     const Arguments& arguments_;
     const Seccomp& seccomp_;
@@ -71,8 +78,11 @@ private:
     std::unique_ptr<SignalWatch> signals_;
     std::unique_ptr<StopSink> stop_sink_;
     std::unique_ptr<Machine> machine_;
-    OwnedFd log_file_, metrics_file_;
-    std::function<std::string()> metrics_source_;
+    OwnedFd log_file_;
+    std::unique_ptr<MetricsSink> metrics_;
+    std::function<void(MetricsVisitor&)> api_metrics_;
+    std::array<uint64_t, kOperations> latencies_us_{}, machine_latencies_us_{};  // of the last of each kind
+    uint64_t process_startup_us_ = 0, process_startup_cpu_us_ = 0;
     const mmds::DataStore* metadata_ = nullptr;
     uint64_t build_start_ns_ = 0, build_start_cpu_us_ = 0;
     Stop end_;

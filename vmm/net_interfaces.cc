@@ -33,7 +33,6 @@ constexpr Key kKeys[] = {
     {"rx_count", &NetCounters::rx_count},
     {"tap_read_fails", &NetCounters::tap_read_fails},
     {"tap_write_fails", &NetCounters::tap_write_fails},
-    {"tap_write_agg", nullptr},  // written apart
     {"tx_bytes_count", &NetCounters::tx_bytes_count},
     {"tx_malformed_frames", &NetCounters::tx_malformed_frames},
     {"tx_fails", &NetCounters::tx_fails},
@@ -49,42 +48,12 @@ constexpr Key kKeys[] = {
 void add(NetCounters& sum, const NetCounters& part) {
     for (const Key& key : kKeys)
         if (key.counter) sum.*key.counter += part.*key.counter;
-    const NetCounters::Latency& from = part.tap_write_agg;
-    NetCounters::Latency& to = sum.tap_write_agg;
-    if (from.count > 0) to.min_us = to.count == 0 ? from.min_us : std::min(to.min_us, from.min_us);
-    to.max_us = std::max(to.max_us, from.max_us);
-    to.sum_us += from.sum_us;
-    to.count += from.count;
+    sum.tap_write_agg.add(part.tap_write_agg);
 }
 
-/// What was added since `flushed`. The least and the most are those of all time.
-NetCounters difference(const NetCounters& now, const NetCounters& flushed) {
-    NetCounters fresh = now;
-    for (const Key& key : kKeys)
-        if (key.counter) fresh.*key.counter -= flushed.*key.counter;
-    fresh.tap_write_agg.sum_us -= flushed.tap_write_agg.sum_us;
-    return fresh;
-}
-
-void write_counters(config::JsonWriter& out, const std::string& name, const NetCounters& counters) {
-    out.key(name);
-    out.begin_object();
-    for (const Key& key : kKeys) {
-        out.key(key.name);
-        if (std::string_view(key.name) != "tap_write_agg") {
-            out.number(key.counter ? counters.*key.counter : 0);
-            continue;
-        }
-        out.begin_object();
-        out.key("min_us");
-        out.number(counters.tap_write_agg.min_us);
-        out.key("max_us");
-        out.number(counters.tap_write_agg.max_us);
-        out.key("sum_us");
-        out.number(counters.tap_write_agg.sum_us);
-        out.end_object();
-    }
-    out.end_object();
+void visit(const NetCounters& counters, MetricsVisitor& visitor) {
+    for (const Key& key : kKeys) visitor.count(key.name, key.counter ? counters.*key.counter : 0);
+    visitor.latency("tap_write_agg", counters.tap_write_agg);
 }
 
 virtio::RateLimiterConfig limits_of(const std::optional<config::RateLimiter>& wanted) {
@@ -119,7 +88,7 @@ Result<void> NetInterfaces::create(Loop& loop, const config::VmConfig& config, c
             net.responder = std::move(made);
         }
         auto device = TRY(virtio::Net::create(loop, std::move(net)));
-        interfaces_.push_back({wanted.iface_id, device.get(), port, {}});
+        interfaces_.push_back({wanted.iface_id, device.get(), port});
         TRY(add_device(std::move(device)));
     }
     return {};
@@ -138,20 +107,20 @@ void NetInterfaces::close() {
     for (const Interface& interface : interfaces_) interface.device->close();
 }
 
-void NetInterfaces::write_metrics(config::JsonWriter& out) {
-    write_mmds(out);
+void NetInterfaces::visit_metrics(MetricsVisitor& visitor) const {
+    visit_mmds(visitor);
     NetCounters all;
-    for (Interface& interface : interfaces_) {
-        const NetCounters& now = interface.device->counters();
-        const NetCounters fresh = difference(now, interface.flushed);
-        interface.flushed = now;
-        write_counters(out, "net_" + interface.id, fresh);
-        add(all, fresh);
+    for (const Interface& interface : interfaces_) {
+        const NetCounters& counters = interface.device->counters();
+        visitor.group_of("net", interface.id);
+        visit(counters, visitor);
+        add(all, counters);
     }
-    write_counters(out, "net", all);
+    visitor.group_of_all("net");
+    visit(all, visitor);
 }
 
-void NetInterfaces::write_mmds(config::JsonWriter& out) {
+void NetInterfaces::visit_mmds(MetricsVisitor& visitor) const {
     mmds::TcpEndpoint::Counters sum;
     for (const Interface& interface : interfaces_) {
         if (!interface.port) continue;
@@ -183,14 +152,8 @@ void NetInterfaces::write_mmds(config::JsonWriter& out) {
         {"connections_created", sum.connections_created},
         {"connections_destroyed", sum.connections_destroyed},
     };
-    mmds_flushed_.resize(std::size(values));
-    out.key("mmds");
-    out.begin_object();
-    for (size_t i = 0; i < std::size(values); ++i) {
-        out.key(values[i].first);
-        out.number(values[i].second - std::exchange(mmds_flushed_[i], values[i].second));
-    }
-    out.end_object();
+    visitor.group("mmds");
+    for (const auto& [key, total] : values) visitor.count(key, total);
 }
 
 }  // namespace wisp

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "base/metrics.h"
 #include "virtio/net.h"
-#include "vmm/config/json_writer.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/mmds/port.h"
 #include "vmm/mmds/service.h"
@@ -35,23 +35,20 @@ public:
     /// The process is about to end: the taps are let go of.
     void close();
 
-    /// Members of the metrics object that is open: mmds, net_<id> for each interface, and net for all. Each flush tells
-    /// what was added since the one before.
-    void write_metrics(config::JsonWriter& out);
+    /// The groups mmds, net of each interface, and net of all.
+    void visit_metrics(MetricsVisitor& visitor) const;
 
 private:
     struct Interface {
         std::string id;
         virtio::Net* device;
         const mmds::Port* port;  // null: it does not reach the metadata
-        virtio::NetCounters flushed;
     };
 
-    void write_mmds(config::JsonWriter& out);
+    void visit_mmds(MetricsVisitor& visitor) const;
 
     std::unique_ptr<mmds::Service> service_;
     std::vector<Interface> interfaces_;
-    std::vector<uint64_t> mmds_flushed_;  // in the order of their keys
 };
 
 }  // namespace wisp

@@ -167,12 +167,19 @@ void Vcpu::pause(std::function<void()> on_paused) {
 bool Vcpu::handle_exit() {
     const kvm_run& page = fd_.run_page();
     switch (page.exit_reason) {
-        case KVM_EXIT_IO:
+        case KVM_EXIT_IO: {
+            const uint64_t start_ns = monotonic_ns();
+            const bool read = page.io.direction == KVM_EXIT_IO_IN;
             handle_port_io();
+            record(read ? Access::kPortRead : Access::kPortWrite, monotonic_ns() - start_ns);
             return true;
-        case KVM_EXIT_MMIO:
+        }
+        case KVM_EXIT_MMIO: {
+            const uint64_t start_ns = monotonic_ns();
             handle_mmio();
+            record(page.mmio.is_write ? Access::kMmioWrite : Access::kMmioRead, monotonic_ns() - start_ns);
             return true;
+        }
         case KVM_EXIT_INTR:
         case KVM_EXIT_IRQ_WINDOW_OPEN:
         case KVM_EXIT_HLT:
@@ -189,6 +196,21 @@ bool Vcpu::handle_exit() {
         default:
             return fatal_exit(format("unexpected KVM exit, reason %u", page.exit_reason));
     }
+}
+
+void Vcpu::record(Access access, uint64_t ns) {
+    constexpr auto kRelaxed = std::memory_order_relaxed;
+    AccessTimes& times = accesses_[static_cast<unsigned>(access)];
+    const uint64_t count = times.count.load(kRelaxed);
+    if (count == 0 || ns < times.min_ns.load(kRelaxed)) times.min_ns.store(ns, kRelaxed);
+    if (ns > times.max_ns.load(kRelaxed)) times.max_ns.store(ns, kRelaxed);
+    times.sum_ns.store(times.sum_ns.load(kRelaxed) + ns, kRelaxed);
+    times.count.store(count + 1, kRelaxed);
+}
+
+LatencySummary Vcpu::accesses(Access access) const {
+    const AccessTimes& times = accesses_[static_cast<unsigned>(access)];
+    return {times.min_ns / 1000, times.max_ns / 1000, times.sum_ns / 1000, times.count};
 }
 
 void Vcpu::handle_port_io() {

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -16,6 +17,7 @@
 
 #include "base/bus.h"
 #include "base/countdown.h"
+#include "base/latency.h"
 #include "base/result.h"
 #include "vmm/kvm.h"
 #include "vmm/stop.h"
@@ -63,6 +65,10 @@ public:
 
     /// Exits to this process so far.
     uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
+    /// Of these, the accesses of this kind, and how long this process took for each. Any thread; a little behind.
+    enum class Access : uint8_t { kPortRead, kPortWrite, kMmioRead, kMmioWrite };
+    static constexpr size_t kAccesses = 4;
+    LatencySummary accesses(Access access) const;
 
 private:
     enum class Request : int { kRun, kPause, kEnd };
@@ -74,6 +80,7 @@ private:
     void request(Request request);
     /// False: this vCPU has seen its last exit.
     bool handle_exit();
+    void record(Access access, uint64_t ns);
     void handle_port_io();
     void handle_mmio();
     bool fatal_exit(std::string what);
@@ -93,6 +100,10 @@ private:
     std::atomic<Request> request_ = Request::kPause;
     std::function<void()> on_paused_;
     std::atomic<uint64_t> exits_ = 0;
+    struct AccessTimes {  // written by the vCPU's thread alone
+        std::atomic<uint64_t> count = 0, sum_ns = 0, min_ns = 0, max_ns = 0;
+    };
+    std::array<AccessTimes, kAccesses> accesses_;
 };
 
 }  // namespace wisp

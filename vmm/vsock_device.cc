@@ -26,6 +26,7 @@ constexpr struct {
     uint64_t VsockCounters::* counter;
 } kMetrics[] = {
     {"activate_fails", &VsockCounters::activate_fails},
+    {"cfg_fails", nullptr},  // a driver has nothing to configure
     {"rx_queue_event_fails", &VsockCounters::rx_queue_event_fails},
     {"tx_queue_event_fails", &VsockCounters::tx_queue_event_fails},
     {"ev_queue_event_fails", &VsockCounters::ev_queue_event_fails},
@@ -48,15 +49,9 @@ constexpr struct {
 
 }  // namespace
 
-void write_vsock_metrics(config::JsonWriter& out, const VsockCounters& now, VsockCounters& told) {
-    out.key("vsock");
-    out.begin_object();
-    for (const auto& metric : kMetrics) {
-        out.key(metric.key);
-        out.number(now.*metric.counter - told.*metric.counter);
-    }
-    out.end_object();
-    told = now;
+void visit_vsock_counters(const VsockCounters& counters, MetricsVisitor& visitor) {
+    visitor.group("vsock");
+    for (const auto& [key, counter] : kMetrics) visitor.count(key, counter ? counters.*counter : 0);
 }
 
 Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock) {

@@ -6,9 +6,9 @@
 #include <memory>
 
 #include "base/loop.h"
+#include "base/metrics.h"
 #include "base/result.h"
 #include "virtio/vsock.h"
-#include "vmm/config/json_writer.h"
 #include "vmm/config/resources.h"
 
 namespace wisp {
@@ -17,7 +17,7 @@ namespace wisp {
 /// goes.
 Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock);
 
-/// The metrics group `vsock`, by Firecracker's keys: what was counted since `told`, which becomes `now`.
-void write_vsock_metrics(config::JsonWriter& out, const virtio::VsockCounters& now, virtio::VsockCounters& told);
+/// The metrics group `vsock`, by Firecracker's keys.
+void visit_vsock_counters(const virtio::VsockCounters& counters, MetricsVisitor& visitor);
 
 }  // namespace wisp

@@ -2,8 +2,10 @@
 //
 // The block bench guest. On its command line:
 //   work=randread|randwrite|read|write|verify  size=BYTES  depth=N  ms=MILLISECONDS  tsc_khz=KHZ  span=BYTES  seed=N
-// It keeps `depth` requests of `size` bytes under way for that long, polls, and prints one line:
+//   requests=N  hold=1
+// It keeps `depth` requests of `size` bytes under way for that long, or until `requests` are done, polls, and prints one line:
 //   result requests=N us=N errors=N kicks=N
+// With hold it stays after that, and does nothing.
 // verify writes a pattern over `span` bytes, reads it back and compares.
 #include "virtio.h"
 
@@ -51,18 +53,20 @@ static uint64_t choose_block(void) {
 
 static uint64_t pattern(uint64_t block, uint64_t word) { return (block * 0x9e3779b97f4a7c15ull) ^ (word * 0x2545f4914f6cdd1dull) ^ seed; }
 
-// Keeps the queue full until `deadline`, then lets it run dry. Returns the requests done.
-static uint64_t run(uint64_t deadline) {
+// Keeps the queue full until `deadline`, or for `most` requests if that is not 0, then lets it run dry. Returns the requests
+// done.
+static uint64_t run(uint64_t deadline, uint64_t most) {
     uint64_t done = 0, under_way = 0;
     for (; under_way < depth; ++under_way) send(under_way, choose_block());
     publish(&queue);
     while (under_way > 0) {
         int head;
-        const int more = tsc() < deadline;
+        int more = tsc() < deadline;
         while ((head = take_used(&queue)) >= 0) {
             const uint64_t i = (uint64_t)head / 3;
             ++done;
             if (requests[i].status != 0) ++errors;
+            if (most) more = done + under_way <= most;
             if (more)
                 send(i, choose_block());
             else
@@ -134,15 +138,20 @@ void guest_main(const uint8_t* boot_parameters) {
     writing = option_is("work", "randwrite") || option_is("work", "write");
     sequential = option_is("work", "read") || option_is("work", "write");
     const uint64_t khz = option("tsc_khz", 1000000);
-    run(tsc() + 100 * khz);  // warm
+    const uint64_t most = option("requests", 0);
+    run(tsc() + 100 * khz, most ? 4 * depth : 0);  // warm
     queue.kicks = errors = 0;
     const uint64_t start = tsc();
-    const uint64_t done = option_is("work", "verify") ? verify() : run(start + option("ms", 1000) * khz);
+    const uint64_t done = option_is("work", "verify") ? verify() : run(start + option("ms", 1000) * khz, most);
     const uint64_t cycles = tsc() - start;
     print("result");
     print_number("requests", done);
     print_number("us", cycles / (khz / 1000));
     print_number("errors", errors);
     print_number("kicks", queue.kicks);
+    if (option("hold", 0)) {
+        print("\n");
+        for (;;) relax();
+    }
     stop("");
 }

@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
+#include <linux/kvm.h>
 #include <sys/socket.h>
 
 #include "jailer/policy/common.h"
@@ -40,7 +41,7 @@ inline constexpr Rule kLoopRun[] = {
     allow("statx", "how O_DIRECT wants its reads and writes aligned"),
     allow_ioctl(BLKGETSIZE64, "if it is a block device: its size …"),
     allow_ioctl(BLKSSZGET, "… its sectors, on hosts whose statx does not tell …"),
-    allow_ioctl(BLKDISCARD, "… and can it discard?"),
+    allow_ioctl(BLKDISCARD, "… and can it discard? And the discards themselves, where it cannot promise zeroes"),
     // The kernel image under the guest changes: the guest gets a copy first.
     allow("fcntl", is(1, F_GETLEASE), "is somebody waiting to write the image?"),
     allow("fcntl", is(1, F_SETLEASE), "they may, once the guest has its own copy"),
@@ -52,6 +53,7 @@ inline constexpr Rule kLoopRun[] = {
     allow("sendto", "the answer"),
     allow("shutdown", "a connection has no more to say"),
     allow("unlink", "the socket goes with the process"),
+    allow_ioctl(KVM_IRQ_LINE, "SendCtrlAltDel: the keyboard's interrupt"),
     // virtio-net
     allow("readv", "frames from a tap, where the host has no io_uring"),
     allow("writev", "frames to it"),

@@ -17,6 +17,7 @@ inline constexpr Rule kVcpuRun[] = {
     allow_ioctl(KVM_CREATE_PIT2, "the i8254 is made when a guest first asks for it"),
     allow_ioctl(KVM_GET_PIT2, "and given the state that it would have had …"),
     allow_ioctl(KVM_SET_PIT2, "… had it been there before"),
+    allow_ioctl(KVM_IRQ_LINE, "the keyboard controller's answer to the guest's driver"),
     allow("futex", is(1, FUTEX_WAIT_BITSET_PRIVATE | FUTEX_CLOCK_REALTIME),
           "a pause, a reset that waits for its device, by the C library's condition variables"),
     allow("rt_sigreturn", "back from the kick"),

@@ -14,6 +14,7 @@ halts for ever.
 """
 
 import json
+import os
 import re
 import socket
 import struct
@@ -88,7 +89,7 @@ class Monitor:
             guest.write(tiny_guest())
         self.api_sock = self.tmp + "/api.sock"
         self.log = open(self.tmp + "/log", "w+b")
-        self.process = subprocess.Popen([program, "--api-sock", self.api_sock, *arguments],
+        self.process = subprocess.Popen([os.path.abspath(program), "--api-sock", self.api_sock, *arguments], cwd=self.tmp,
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 10
         while True:

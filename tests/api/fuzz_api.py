@@ -4,7 +4,8 @@
 
     tests/api/fuzz_api.py [REQUESTS [SEED]]        API_SERVER=program, build/api-server by default
 
-The process must stay up, and answer a plain GET at the end with the memory and descriptors it had at the start.
+Half of them before the machine is started, half after. `make test` sends FUZZ_REQUESTS (20,000) to it, with a seed of chance that
+it prints. The process must stay up, and answer a plain GET at the end with the memory and descriptors it had at the start.
 """
 
 import json
@@ -59,14 +60,14 @@ def used(process):
     return len(os.listdir(f"/proc/{process.pid}/fd")), int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
 
-def main():
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20000
-    rng = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
-    # A failed load ends the process, as it must.
-    requests = [exchange.request for _, _, exchanges in contract.load() for exchange in exchanges
-                if "/snapshot/load" not in exchange.request and "/logger" not in exchange.request]
+def fuzz(count, rng, requests, started):
+    """Sends them to a server of its own whose machine is, or is not, started; returns what it held after a quarter, and at the end."""
     with contract.Monitor(SERVER, "--level", "Off") as monitor:
-        requests = [request.replace("{tmp}", monitor.tmp) for request in requests]
+        requests = [request.replace("{tmp}", monitor.tmp) for request in requests if started or "InstanceStart" not in request]
+        if started:
+            for request in (f'PUT /boot-source {{"kernel_image_path":"{monitor.tmp}/guest"}}', 'PUT /actions {"action_type":"InstanceStart"}'):
+                answer = contract.perform(monitor, request)
+                assert answer.startswith("204"), (request, answer)
         before = None
         sent = 0
         while sent < count:
@@ -94,9 +95,21 @@ def main():
                 before = used(monitor.process)
         assert contract.Client(monitor.api_sock).request("GET", "/version")[0] == 200
         after = used(monitor.process)
-        print(json.dumps({"requests": sent, "descriptors": [before[0], after[0]], "rss_kib": [before[1], after[1]]}))
+        print(json.dumps({"started": started, "requests": sent, "descriptors": [before[0], after[0]], "rss_kib": [before[1], after[1]]}))
         if after[0] > before[0] + 4 or after[1] > before[1] * 1.2 + 1024:
             sys.exit("it holds more than it did")
+
+
+def main():
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ.get("FUZZ_REQUESTS", "20000"))
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
+    print(f"seed {seed}", flush=True)
+    rng = random.Random(seed)
+    # A failed load ends the process, as it must.
+    requests = [exchange.request for _, _, exchanges in contract.load() for exchange in exchanges
+                if "/snapshot/load" not in exchange.request and "/logger" not in exchange.request]
+    for started in (False, True):
+        fuzz(count // 2, rng, requests, started)
 
 
 if __name__ == "__main__":

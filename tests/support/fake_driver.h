@@ -83,6 +83,8 @@ public:
     /// As after a reset: the rings are empty.
     void restart();
     uint16_t take_descriptor();
+    /// What that will be.
+    uint16_t next_descriptor() const { return next_descriptor_ & static_cast<uint16_t>(layout_.size - 1); }
 
     const GuestMemory& memory;
     std::string bytes(uint64_t address, size_t size) const;

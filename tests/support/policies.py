@@ -69,6 +69,16 @@ def drive_in_every_way(folder, seen, **drive):
     recording.read_into(seen)
 
 
+def keyboard(folder, seen):
+    """A guest that asks its keyboard controller, which answers with interrupts."""
+    recording = Recording(folder)
+    with wisp.Vm(folder, wisp.machine(wisp.guest("keyboard")), "--boot-timer", wrapper=recording.wrapper) as vm:
+        vm.wait_for("Guest-boot-time")
+        vm.signal(signal.SIGTERM)
+        vm.wait()
+    recording.read_into(seen)
+
+
 def ends(folder, seen):
     """The ways to end, other than by reset; two vCPUs, so that one is elsewhere when it does."""
     for guest, code in (("poweroff", 0), ("triple_fault", 1), ("pit", 0), ("status", 0)):
@@ -200,7 +210,9 @@ def use_api(folder, sock, drive):
     put("/machine-config", {"vcpu_count": 2, "mem_size_mib": 128})
     put("/drives/data", drive)
     put("/metrics", {"metrics_path": f"{folder}/metrics"})
+    put("/cpu-config", {"msr_modifiers": [{"addr": "0x1a0", "bitmap": "0b0"}], "kvm_capabilities": ["1"]})
     put("/actions", {"action_type": "InstanceStart"})
+    put("/actions", {"action_type": "SendCtrlAltDel"})
     patch("/vm", {"state": "Paused"})
     patch("/vm", {"state": "Resumed"})
     patch("/drives/data", {"drive_id": "data", "path_on_host": disk(folder, "other")})
@@ -216,6 +228,30 @@ def use_api(folder, sock, drive):
     request(sock, "GET", "/nothing", ok=False)
 
 
+def starts_that_fail(folder, seen):
+    """A tap that another has keeps the machine from being built. The next attempt waits for that tap while the kernel takes the
+    ring of the last one's drive down, which interrupts the wait."""
+    recording = Recording(folder)
+    sock = f"{folder}/api.sock"
+    with net.own_namespace(), net.tap(address=False) as tap:
+        process = subprocess.Popen([*recording.wrapper, *wisp.COMMAND, "--api-sock", sock], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   text=True)
+        while "API server started" not in process.stdout.readline():
+            pass
+        request(sock, "PUT", "/boot-source", {"kernel_image_path": wisp.guest("first")})
+        request(sock, "PUT", "/drives/data", wisp.drive(disk(folder), id="data", root=False))
+        request(sock, "PUT", "/network-interfaces/eth0", net.interface(tap.name))
+        holder = net.open_tun(tap.name)
+        for _ in range(3):
+            assert "is in use" in request(sock, "PUT", "/actions", {"action_type": "InstanceStart"}, ok=False)
+        os.close(holder)
+        request(sock, "PUT", "/actions", {"action_type": "InstanceStart"})
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+        assert process.wait(wisp.LIMIT_S) == -signal.SIGTERM, rest
+    recording.read_into(seen)
+
+
 def loop_device(path):
     """A block device, where we may make one."""
     made = subprocess.run(["losetup", "-f", "--show", path], capture_output=True, text=True)
@@ -227,6 +263,7 @@ def needed(folder):
     for engine in ("Async", "Sync"):
         drive_in_every_way(folder, seen, io_engine=engine)
     ends(folder, seen)
+    keyboard(folder, seen)
     kernel_file_changes(folder, seen)
     on_a_terminal(folder, seen)
     vsock_in_every_way(folder, seen)
@@ -234,4 +271,5 @@ def needed(folder):
     through_the_api(folder, seen)
     through_the_api(folder, seen, "io_uring_setup", "clone3")
     through_the_api(folder, seen, direct=True)
+    starts_that_fail(folder, seen)
     return seen

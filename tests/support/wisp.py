@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs `wisp` for a test: a machine file from keyword arguments, its output and exit code back."""
+import http.client
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -64,11 +66,13 @@ class Result:
 class Vm:
     """A running `wisp` whose output is collected as it comes."""
 
-    def __init__(self, folder, config, *flags, stdin=subprocess.DEVNULL, wrapper=()):
+    def __init__(self, folder, config, *flags, stdin=subprocess.DEVNULL, wrapper=(), api_sock=None):
         self.file = f"{folder}/machine.json"
         with open(self.file, "w") as out:
             out.write(config if isinstance(config, str) else json.dumps(config))
-        self.process = subprocess.Popen([*wrapper, WISP, "--no-api", "--config-file", self.file, *FLAGS, *flags],
+        self.api_sock = api_sock
+        api = ["--api-sock", api_sock] if api_sock else ["--no-api"]
+        self.process = subprocess.Popen([*wrapper, WISP, *api, "--config-file", self.file, *FLAGS, *flags],
                                         stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._chunks = {"out": b"", "err": b""}
         self._grown = threading.Condition()
@@ -106,6 +110,19 @@ class Vm:
     def send(self, text):
         self.process.stdin.write(text.encode())
         self.process.stdin.flush()
+
+    def request(self, method, resource, body):
+        """One request to the API that must be done."""
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(self.api_sock)
+        try:
+            connection.request(method, resource, json.dumps(body))
+            answer = connection.getresponse()
+            text = answer.read()
+            assert answer.status in (200, 204), text
+        finally:
+            connection.close()
 
     def signal(self, number):
         self.process.send_signal(number)

@@ -3,15 +3,20 @@
 
 #include <catch2/catch.hpp>
 
+#include "vmm/metrics_json.h"
+
 using namespace wisp;
 using namespace wisp::api;
 
 namespace {
 
-std::string flush(Counters& counters) {
+std::string flush(const Counters& counters, MetricsTold& told) {
     config::JsonWriter out;
     out.begin_object();
-    counters.write_json(out);
+    {
+        JsonMetrics metrics(out, told);
+        counters.visit(metrics);
+    }
     out.end_object();
     return out.take();
 }
@@ -27,11 +32,12 @@ TEST_CASE("each flush tells what was added since the one before, under Firecrack
     Response deprecated;
     deprecated.deprecated = true;
     counters.count(Method::kPatch, "machine_cfg", deprecated);
-    const std::string first = flush(counters);
+    MetricsTold told;
+    const std::string first = flush(counters, told);
     CHECK(first.starts_with(
         R"({"deprecated_api":{"deprecated_http_api_calls":1},"get_api_requests":{"instance_info_count":1,"machine_cfg_count":0,)"));
     CHECK(first.find(R"("drive_count":1,"drive_fails":1,"logger_count":0)") != std::string::npos);
     CHECK(first.find(R"("patch_api_requests":{"drive_count":0,"drive_fails":0)") != std::string::npos);
-    CHECK(flush(counters).find('1') == std::string::npos);
+    CHECK(flush(counters, told).find('1') == std::string::npos);
     CHECK(counters.total(Method::kPut, "drive", true) == 1);
 }

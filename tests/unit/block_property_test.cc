@@ -26,13 +26,20 @@ using wisp::test::TempFile;
 namespace {
 
 constexpr uint64_t kRing = kFeatureVersion1 | kFeatureEventIdx | kFeatureIndirectDesc;
-constexpr unsigned kBlocks = 24;
+constexpr unsigned kMostBlocks = 230;
 constexpr unsigned kBlockSize = 2048;
 constexpr unsigned kSectorsPerBlock = kBlockSize / 512;
 
 class Torture final : Interrupt {
 public:
-    Torture(uint32_t seed, FakeBlockIo::Faults faults) : random_(seed) {
+    /// kDeep: more requests at a time than the drive's pool has, so that its queue stays full.
+    enum class Depth : uint8_t { kShallow, kDeep };
+
+    Torture(uint32_t seed, FakeBlockIo::Faults faults, Depth depth)
+        : random_(seed),
+          blocks_(depth == Depth::kDeep ? kMostBlocks : 24),
+          most_(depth == Depth::kDeep ? 200 : 20),
+          sends_(depth == Depth::kDeep ? 80 : 55) {
         BlockConfig config;
         config.id = "torture";
         config.path = files_[0].path();
@@ -53,7 +60,7 @@ public:
     void run(unsigned steps) {
         for (unsigned i = 0; i < steps; ++i) {
             const uint32_t dice = pick(100);
-            if (dice < 55)
+            if (dice < sends_)
                 send();
             else if (dice < 90)
                 work();
@@ -77,6 +84,7 @@ private:
         uint8_t fill;
         uint64_t sequence;
         uint64_t data, status;
+        bool either_file = false;  // the file was exchanged meanwhile
     };
 
     uint32_t pick(uint32_t bound) { return static_cast<uint32_t>(random_() % bound); }
@@ -88,12 +96,13 @@ private:
     }
 
     void send() {
-        if (sent_.size() >= 20) return;
+        if (sent_.size() >= most_) return;
         if (sent_.empty()) driver_.recycle();
+        while (sent_.contains(driver_.next_descriptor())) (void)driver_.take_descriptor();
         static constexpr uint32_t kTypes[] = {VIRTIO_BLK_T_IN,          VIRTIO_BLK_T_IN,    VIRTIO_BLK_T_OUT,
                                               VIRTIO_BLK_T_OUT,         VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_DISCARD,
                                               VIRTIO_BLK_T_WRITE_ZEROES};
-        Sent request{kTypes[pick(7)], pick(kBlocks), static_cast<uint8_t>(1 + pick(255)), next_sequence_++, 0, 0};
+        Sent request{kTypes[pick(7)], pick(blocks_), static_cast<uint8_t>(1 + pick(255)), next_sequence_++, 0, 0};
         if (request.type == VIRTIO_BLK_T_FLUSH) {
             if (flush_) return;
             flush_ = request.sequence;
@@ -143,6 +152,11 @@ private:
         const auto status = static_cast<uint8_t>(driver_.bytes(request.status, 1)[0]);
         REQUIRE((status == VIRTIO_BLK_S_OK || status == VIRTIO_BLK_S_IOERR));
         auto& known = content_[block_->config().path];
+        if (request.either_file) {
+            if (request.type != VIRTIO_BLK_T_IN && request.type != VIRTIO_BLK_T_FLUSH)
+                for (const TempFile& file : files_) content_[file.path()][request.block] = -1;
+            return;
+        }
         if (status != VIRTIO_BLK_S_OK) {
             if (request.type != VIRTIO_BLK_T_IN && request.type != VIRTIO_BLK_T_FLUSH) known[request.block] = -1;
             return;
@@ -207,7 +221,7 @@ private:
         // What was under way may have been done or not.
         for (const auto& [head, request] : sent_)
             if (request.type != VIRTIO_BLK_T_IN && request.type != VIRTIO_BLK_T_FLUSH)
-                content_[block_->config().path][request.block] = -1;
+                for (const TempFile& file : files_) content_[file.path()][request.block] = -1;
         sent_.clear();
         busy_.clear();
         flush_.reset();
@@ -215,11 +229,21 @@ private:
     }
 
     void replace() {
-        while (!sent_.empty()) settle_one();  // so that it is certain which file a request went to
+        // Half of the time with a full queue under way, of which some go to the one file and some to the other.
+        while (!sent_.empty() && replaces_ % 2 == 0) settle_one();
+        ++replaces_;
+        for (auto& [head, request] : sent_) request.either_file = true;
         bool done = false;
         const auto& next = files_[pick(2)].path();
-        REQUIRE(block_->replace_file(next, [&](Result<void> result) { done = result.has_value(); }).has_value());
-        drain(done);
+        REQUIRE(block_
+                    ->replace_file(next,
+                                   [&](Result<void> result) {
+                                       REQUIRE(io_->in_flight() == 0);
+                                       done = result.has_value();
+                                   })
+                    .has_value());
+        while (!done) work();
+        ++drains;
         REQUIRE(block_->config().path == next);
     }
 
@@ -241,10 +265,14 @@ private:
     void signal_needs_reset(const char* reason) override { FAIL(reason); }
 
     std::mt19937 random_;
-    TempFile files_[2] = {TempFile(uint64_t{kBlocks * kBlockSize}), TempFile(uint64_t{kBlocks * kBlockSize})};
+    const unsigned blocks_;
+    const size_t most_;
+    const uint32_t sends_;  // of 100 steps
+    unsigned replaces_ = 0;
+    TempFile files_[2] = {TempFile(uint64_t{kMostBlocks * kBlockSize}), TempFile(uint64_t{kMostBlocks * kBlockSize})};
     std::unique_ptr<Loop> loop_ = *Loop::create();
     GuestMemory memory_ = test::make_memory();
-    FakeDriver driver_{memory_, 64};
+    FakeDriver driver_{memory_, 256};
     std::array<Queue, 1> queues_;
     FakeBlockIo* io_ = nullptr;
     std::unique_ptr<Block> block_;
@@ -265,7 +293,8 @@ TEST_CASE("block: nothing is lost, repeated or reordered across a flush, whateve
     for (uint32_t i = 0; drains < 10'000; ++i) {
         INFO("seed " << seed << " + " << i);
         const FakeBlockIo::Faults none{}, some{.eio = 3, .enospc = 3, .eagain = 10, .cut_short = 20, .unsupported = 20};
-        Torture torture(seed + i, i % 4 == 0 ? none : some);
+        Torture torture(seed + i, i % 4 == 0 ? none : some,
+                        i % 3 == 2 ? Torture::Depth::kDeep : Torture::Depth::kShallow);
         torture.run(4000);
         drains += torture.drains;
     }

@@ -7,106 +7,21 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
-#include <numeric>
 
 #include "base/endian.h"
-#include "tests/support/fake_driver.h"
+#include "tests/support/block_rig.h"
 #include "tests/support/temp_file.h"
 
 using namespace wisp;
 using namespace wisp::virtio;
-using wisp::test::FakeDriver;
+using wisp::test::Drive;
+using wisp::test::pattern;
 using wisp::test::TempFile;
 using Engine = BlockConfig::IoEngine;
 
 namespace {
 
-constexpr uint64_t kRing = kFeatureVersion1 | kFeatureEventIdx | kFeatureIndirectDesc;
 const Engine kEngines[] = {Engine::kAsync, Engine::kSync};
-
-std::string header(uint32_t type, uint64_t sector = 0) {
-    const virtio_blk_outhdr wire{type, 0, sector};
-    return {reinterpret_cast<const char*>(&wire), sizeof wire};
-}
-
-std::string pattern(size_t size, int seed) {
-    std::string text(size, '\0');
-    std::iota(text.begin(), text.end(), static_cast<char>(seed));
-    return text;
-}
-
-// A drive with a driver on the other side.
-struct Drive final : Interrupt {
-    Drive(const TempFile& file, BlockConfig config, uint16_t queue_size = 64) : driver(memory, queue_size) {
-        config.id = "test";
-        config.path = file.path();
-        auto created = Block::create(*loop, config);
-        REQUIRE(created.has_value());
-        block = *std::move(created);
-        activate();
-    }
-    ~Drive() { reset(); }
-
-    void activate() {
-        queues[0] = *Queue::create(memory, driver.layout(), kRing, 256);
-        REQUIRE(block->activate({memory, kRing | block->features(), queues, *this}).has_value());
-    }
-    void reset() {
-        bool drained = false;
-        block->reset([&] { drained = true; });
-        while (!drained) REQUIRE(loop->turn(-1).has_value());
-    }
-
-    struct Answer {
-        int status = -1;  // -1: no status byte was written
-        uint32_t written = 0;
-        std::string data;
-    };
-    // Sends one request and waits for its answer. `in` bytes are asked for.
-    Answer ask(std::string_view head, std::string_view out = {}, uint32_t in = 0) {
-        driver.recycle();
-        auto chain = driver.chain().readable(head);
-        if (!out.empty()) chain.readable(out);
-        if (in) chain.writable(in);
-        chain.writable(1);
-        const size_t parts = 1 + (out.empty() ? 0 : 1);
-        const uint64_t data = in ? chain.address(parts) : 0;
-        const uint64_t status = chain.address(parts + (in ? 1 : 0));
-        chain.submit();
-        const FakeDriver::Used used = wait();
-        const uint8_t byte = static_cast<uint8_t>(driver.bytes(status, 1)[0]);
-        return {byte == 0xee ? -1 : byte, used.written, in ? driver.bytes(data, in) : ""};
-    }
-    FakeDriver::Used wait() {
-        block->on_kick(0);
-        return next();
-    }
-    FakeDriver::Used next() {
-        const uint64_t give_up_ns = monotonic_ns() + 5'000'000'000;
-        std::optional<FakeDriver::Used> used;
-        while (!(used = driver.used())) {
-            REQUIRE(monotonic_ns() < give_up_ns);
-            REQUIRE(loop->turn(100'000'000).has_value());
-        }
-        return *used;
-    }
-
-    void signal_used() override { ++interrupts; }
-    void change_config(const std::function<void()>& change) override {
-        change();
-        ++config_changes;
-    }
-    void signal_needs_reset(const char* reason) override { needs_reset = reason; }
-
-    std::unique_ptr<Loop> loop = *Loop::create();
-    GuestMemory memory = test::make_memory();
-    FakeDriver driver;
-    std::array<Queue, 1> queues;
-    std::unique_ptr<Block> block;
-    int interrupts = 0;
-    int config_changes = 0;
-    std::string needs_reset;
-};
 
 std::string why_not(Loop& loop, BlockConfig config) {
     config.id = "d";
@@ -154,11 +69,11 @@ TEST_CASE("block: what is written is read, and lies in the file") {
         Drive drive(file, {.io_engine = engine});
         CHECK(drive.block->io_engine() == engine);
         const std::string data = pattern(1024, 3);
-        auto answer = drive.ask(header(VIRTIO_BLK_T_OUT, 5), data);
+        auto answer = drive.ask(test::block_header(VIRTIO_BLK_T_OUT, 5), data);
         CHECK(answer.status == VIRTIO_BLK_S_OK);
         CHECK(answer.written == 1);
         CHECK(file.content().substr(5 * 512, 1024) == data);
-        answer = drive.ask(header(VIRTIO_BLK_T_IN, 5), {}, 1024);
+        answer = drive.ask(test::block_header(VIRTIO_BLK_T_IN, 5), {}, 1024);
         CHECK(answer.status == VIRTIO_BLK_S_OK);
         CHECK(answer.written == 1025);
         CHECK(answer.data == data);
@@ -169,7 +84,7 @@ TEST_CASE("block: a request may be cut into segments anyhow") {
     for (const Engine engine : kEngines) {
         const TempFile file(pattern(4096, 0));
         Drive drive(file, {.io_engine = engine});
-        const std::string head = header(VIRTIO_BLK_T_IN, 1);
+        const std::string head = test::block_header(VIRTIO_BLK_T_IN, 1);
         auto chain = drive.driver.chain();
         for (const char c : head) chain.readable(std::string_view(&c, 1));
         chain.writable(100).writable(1).writable(923 + 1);  // the status byte is the last of the last
@@ -186,27 +101,27 @@ TEST_CASE("block: BadHeaderShort, BadSector, BadLength, BadType and their like a
     const TempFile file(64 * 512);
     Drive drive(file, {});
     constexpr int kError = VIRTIO_BLK_S_IOERR, kUnsupported = VIRTIO_BLK_S_UNSUPP;
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN).substr(0, 15), {}, 512).status == kError);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 64), {}, 512).status == kError);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 63), {}, 1024).status == kError);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN, UINT64_MAX), {}, 512).status == kError);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN, UINT64_MAX / 512), {}, 1024).status == kError);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN), {}, 511).status == kError);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN), {}, 0).status == kError);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN), "data", 512).status == kError);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_OUT), std::string(512, 'x'), 1).status == kError);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_OUT), std::string(100, 'x')).status == kError);
-    CHECK(drive.ask(header(77)).status == kUnsupported);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_FLUSH)).status == kUnsupported);  // cache_type Unsafe
-    CHECK(drive.ask(header(VIRTIO_BLK_T_GET_ID), {}, 19).status == kError);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 63), {}, 512).status == VIRTIO_BLK_S_OK);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN).substr(0, 15), {}, 512).status == kError);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, 64), {}, 512).status == kError);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, 63), {}, 1024).status == kError);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, UINT64_MAX), {}, 512).status == kError);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, UINT64_MAX / 512), {}, 1024).status == kError);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN), {}, 511).status == kError);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN), {}, 0).status == kError);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN), "data", 512).status == kError);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_OUT), std::string(512, 'x'), 1).status == kError);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_OUT), std::string(100, 'x')).status == kError);
+    CHECK(drive.ask(test::block_header(77)).status == kUnsupported);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_FLUSH)).status == kUnsupported);  // cache_type Unsafe
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_GET_ID), {}, 19).status == kError);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, 63), {}, 512).status == VIRTIO_BLK_S_OK);
     CHECK(drive.needs_reset.empty());
 }
 
 TEST_CASE("block: a chain without room for a status byte comes back with length 0") {
     const TempFile file(64 * 512);
     Drive drive(file, {});
-    drive.driver.chain().readable(header(VIRTIO_BLK_T_OUT)).readable(std::string(512, 'x')).submit();
+    drive.driver.chain().readable(test::block_header(VIRTIO_BLK_T_OUT)).readable(std::string(512, 'x')).submit();
     CHECK(drive.wait().written == 0);
     CHECK(file.content()[0] == 0);
     drive.driver.chain().descriptor(1ull << 45, 512, 0).submit();
@@ -222,7 +137,7 @@ TEST_CASE("block: a broken ring asks for a reset, and the drive works again afte
     drive.reset();
     drive.driver.restart();
     drive.activate();
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN), {}, 512).status == VIRTIO_BLK_S_OK);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN), {}, 512).status == VIRTIO_BLK_S_OK);
 }
 
 TEST_CASE("block: a read-only drive gives an I/O error for writes and does not change") {
@@ -230,8 +145,8 @@ TEST_CASE("block: a read-only drive gives an I/O error for writes and does not c
     const std::string before = file.content();
     Drive drive(file, {.read_only = true});
     CHECK(drive.block->features() & (1u << VIRTIO_BLK_F_RO));
-    CHECK(drive.ask(header(VIRTIO_BLK_T_OUT), std::string(512, 'x')).status == VIRTIO_BLK_S_IOERR);
-    CHECK(drive.ask(header(VIRTIO_BLK_T_IN), {}, 512).data == before.substr(0, 512));
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_OUT), std::string(512, 'x')).status == VIRTIO_BLK_S_IOERR);
+    CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN), {}, 512).data == before.substr(0, 512));
     CHECK(file.content() == before);
 }
 
@@ -240,7 +155,7 @@ TEST_CASE("block: flush is offered with Writeback, and works") {
         const TempFile file(4096);
         Drive drive(file, {.cache_type = BlockConfig::CacheType::kWriteback, .io_engine = engine});
         CHECK(drive.block->features() & (1u << VIRTIO_BLK_F_FLUSH));
-        CHECK(drive.ask(header(VIRTIO_BLK_T_FLUSH)).status == VIRTIO_BLK_S_OK);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_FLUSH)).status == VIRTIO_BLK_S_OK);
     }
 }
 
@@ -251,7 +166,7 @@ TEST_CASE("block: the device ID is made of the file's device and inode") {
     stat(file.path().c_str(), &info);
     std::string expected = std::to_string(info.st_dev) + std::to_string(info.st_rdev) + std::to_string(info.st_ino);
     expected.resize(20);
-    const auto answer = drive.ask(header(VIRTIO_BLK_T_GET_ID), {}, 20);
+    const auto answer = drive.ask(test::block_header(VIRTIO_BLK_T_GET_ID), {}, 20);
     CHECK(answer.status == VIRTIO_BLK_S_OK);
     CHECK(answer.data == expected);
     CHECK(answer.written == 21);
@@ -262,9 +177,9 @@ TEST_CASE("block: a file truncated under the guest is an I/O error where it ends
         const TempFile file(64 * 512);
         Drive drive(file, {.io_engine = engine});
         file.resize(10 * 512 + 7);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 9), {}, 512).status == VIRTIO_BLK_S_OK);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 10), {}, 512).status == VIRTIO_BLK_S_IOERR);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 40), {}, 512).status == VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, 9), {}, 512).status == VIRTIO_BLK_S_OK);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, 10), {}, 512).status == VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, 40), {}, 512).status == VIRTIO_BLK_S_IOERR);
     }
 }
 
@@ -276,7 +191,7 @@ TEST_CASE("block: many requests of one kick are answered, and told of once") {
         for (int i = 0; i < 256; ++i)
             drive.driver.chain()
                 .indirect()
-                .readable(header(VIRTIO_BLK_T_IN, static_cast<uint64_t>(i)))
+                .readable(test::block_header(VIRTIO_BLK_T_IN, static_cast<uint64_t>(i)))
                 .writable(512)
                 .writable(1)
                 .submit();
@@ -293,7 +208,7 @@ TEST_CASE("block: a paused drive takes nothing until it is resumed") {
         bool paused = false;
         drive.block->pause([&] { paused = true; });
         CHECK(paused);
-        drive.driver.chain().readable(header(VIRTIO_BLK_T_IN)).writable(512).writable(1).submit();
+        drive.driver.chain().readable(test::block_header(VIRTIO_BLK_T_IN)).writable(512).writable(1).submit();
         drive.block->on_kick(0);
         REQUIRE(drive.loop->turn(0).has_value());
         CHECK_FALSE(drive.driver.used());
@@ -311,21 +226,23 @@ TEST_CASE("block: discard and write-zeroes give zeroes, within the disk and the 
             const virtio_blk_discard_write_zeroes wire{sector, sectors, flags};
             return std::string(reinterpret_cast<const char*>(&wire), sizeof wire);
         };
-        CHECK(drive.ask(header(VIRTIO_BLK_T_WRITE_ZEROES), range(8, 2, 0)).status == VIRTIO_BLK_S_OK);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_WRITE_ZEROES), range(16, 2, 1)).status == VIRTIO_BLK_S_OK);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(24, 8, 0)).status == VIRTIO_BLK_S_OK);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_WRITE_ZEROES), range(8, 2, 0)).status == VIRTIO_BLK_S_OK);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_WRITE_ZEROES), range(16, 2, 1)).status == VIRTIO_BLK_S_OK);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_DISCARD), range(24, 8, 0)).status == VIRTIO_BLK_S_OK);
         std::string expected(64 * 512, 'x');
         for (const auto& [sector, sectors] : {std::pair{8, 2}, {16, 2}, {24, 8}})
             expected.replace(static_cast<size_t>(sector) * 512, static_cast<size_t>(sectors) * 512,
                              static_cast<size_t>(sectors) * 512, '\0');
         CHECK(file.content() == expected);
 
-        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(63, 2, 0)).status == VIRTIO_BLK_S_IOERR);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(UINT64_MAX, 2, 0)).status == VIRTIO_BLK_S_IOERR);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(0, 0, 0)).status == VIRTIO_BLK_S_IOERR);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(0, 8, 1)).status == VIRTIO_BLK_S_UNSUPP);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_WRITE_ZEROES), range(0, 8, 2)).status == VIRTIO_BLK_S_UNSUPP);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_DISCARD), range(0, 8, 0) + "more").status == VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_DISCARD), range(63, 2, 0)).status == VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_DISCARD), range(UINT64_MAX, 2, 0)).status ==
+              VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_DISCARD), range(0, 0, 0)).status == VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_DISCARD), range(0, 8, 1)).status == VIRTIO_BLK_S_UNSUPP);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_WRITE_ZEROES), range(0, 8, 2)).status == VIRTIO_BLK_S_UNSUPP);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_DISCARD), range(0, 8, 0) + "more").status ==
+              VIRTIO_BLK_S_IOERR);
         CHECK(file.content() == expected);
     }
 }
@@ -351,10 +268,11 @@ TEST_CASE("block: with O_DIRECT, aligned or not, all that is written is read") {
         for (const uint64_t sector : {0, 8, 16, 3, 24, 100, 1024}) {
             for (const size_t size : {512, 4096, 8192, 12800}) {
                 const std::string data = pattern(size, ++seed);
-                CHECK(drive.ask(header(VIRTIO_BLK_T_OUT, sector), data).status == VIRTIO_BLK_S_OK);
-                CHECK(drive.ask(header(VIRTIO_BLK_T_IN, sector), {}, static_cast<uint32_t>(size)).data == data);
+                CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_OUT, sector), data).status == VIRTIO_BLK_S_OK);
+                CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, sector), {}, static_cast<uint32_t>(size)).data ==
+                      data);
                 drive.driver.recycle();
-                auto chain = drive.driver.chain().readable(header(VIRTIO_BLK_T_IN, sector));
+                auto chain = drive.driver.chain().readable(test::block_header(VIRTIO_BLK_T_IN, sector));
                 (void)drive.driver.allocate(4096 - drive.driver.allocate(0) % 4096);
                 const uint64_t page = drive.driver.allocate(size);
                 chain.descriptor(page, static_cast<uint32_t>(size), 2).writable(1).submit();
@@ -370,7 +288,7 @@ TEST_CASE("block: another file takes the drive's place, with its size, and the d
         const TempFile first(std::string(4096, 'a')), second(std::string(8192, 'b'));
         Drive drive(first, {.io_engine = engine});
         CHECK_FALSE(drive.block->replace_file("/nonexistent", [](Result<void>) { FAIL(); }).has_value());
-        CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 8), {}, 512).status == VIRTIO_BLK_S_IOERR);
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, 8), {}, 512).status == VIRTIO_BLK_S_IOERR);
         bool done = false;
         REQUIRE(drive.block->replace_file(second.path(), [&](Result<void> result) { done = result.has_value(); })
                     .has_value());
@@ -379,7 +297,7 @@ TEST_CASE("block: another file takes the drive's place, with its size, and the d
         le64 capacity;
         drive.block->read_config(0, std::as_writable_bytes(std::span(&capacity, 1)));
         CHECK(capacity == 16);
-        CHECK(drive.ask(header(VIRTIO_BLK_T_IN, 8), {}, 512).data == std::string(512, 'b'));
+        CHECK(drive.ask(test::block_header(VIRTIO_BLK_T_IN, 8), {}, 512).data == std::string(512, 'b'));
         CHECK(drive.block->config().path == second.path());
     }
 }
@@ -391,7 +309,12 @@ TEST_CASE("block: a rate limit holds back requests, not the loop, and a pause do
     Drive drive(file, config);
     const uint64_t start_ns = monotonic_ns();
     for (int i = 0; i < 8; ++i)
-        drive.driver.chain().indirect().readable(header(VIRTIO_BLK_T_IN)).writable(512).writable(1).submit();
+        drive.driver.chain()
+            .indirect()
+            .readable(test::block_header(VIRTIO_BLK_T_IN))
+            .writable(512)
+            .writable(1)
+            .submit();
     for (int i = 0; i < 4; ++i) CHECK(drive.wait().written == 513);
     CHECK_FALSE(drive.driver.used());
     bool paused = false;
@@ -400,4 +323,41 @@ TEST_CASE("block: a rate limit holds back requests, not the loop, and a pause do
     drive.block->resume();
     for (int i = 0; i < 4; ++i) CHECK(drive.next().written == 513);
     CHECK(monotonic_ns() - start_ns >= 39'000'000);
+}
+
+TEST_CASE("block: the rate in the long run is what was asked for") {
+    constexpr uint64_t kBurst = 200, kRefill_ms = 200;  // 1000 requests a second
+    for (const bool by_bandwidth : {false, true}) {
+        const TempFile file(1 << 20);
+        BlockConfig config;
+        if (by_bandwidth)
+            config.rate_limiter.bandwidth = TokenBucketConfig{kBurst * 512, 0, kRefill_ms};
+        else
+            config.rate_limiter.ops = TokenBucketConfig{kBurst, 0, kRefill_ms};
+        const uint64_t start_ns = monotonic_ns();
+        Drive drive(file, config);
+        const auto send = [&] {
+            drive.driver.chain()
+                .indirect()
+                .readable(test::block_header(VIRTIO_BLK_T_IN))
+                .writable(512)
+                .writable(1)
+                .submit();
+        };
+        for (int i = 0; i < 32; ++i) send();
+        drive.block->on_kick(0);
+        uint64_t done = 0, elapsed_ns = 0;
+        while (elapsed_ns < 800'000'000) {
+            REQUIRE(drive.loop->turn(1'000'000).has_value());
+            while (drive.driver.used()) {
+                ++done;
+                send();
+            }
+            elapsed_ns = monotonic_ns() - start_ns;
+        }
+        const double expected = kBurst + static_cast<double>(elapsed_ns) * kBurst / (kRefill_ms * 1e6);
+        INFO(done << " requests instead of " << expected);
+        CHECK(static_cast<double>(done) <= expected);
+        CHECK(static_cast<double>(done) >= 0.98 * expected);
+    }
 }

@@ -180,10 +180,7 @@ TEST_CASE("boot: AML is encoded as section 20.2 says") {
 }
 
 TEST_CASE("boot: the ACPI compiler reads our tables without complaint") {
-    if (system("command -v iasl >/dev/null") != 0) {
-        WARN("skipped: no iasl (package acpica-tools)");
-        return;
-    }
+    if (system("command -v iasl >/dev/null") != 0) FAIL("there is no iasl: install acpica-tools");
     const auto folder = std::filesystem::temp_directory_path() / format("wisp-acpi-%d", getpid());
     std::filesystem::create_directory(folder);
     const auto devices = all_devices();

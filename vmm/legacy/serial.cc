@@ -23,12 +23,14 @@ constexpr uint8_t kMsrCts = 1 << 4, kMsrDsr = 1 << 5, kMsrRing = 1 << 6, kMsrCar
 
 void Serial::handle_read(uint64_t offset, std::span<std::byte> data) {
     std::unique_lock lock(mutex_);
+    if (data.size() != 1) ++counters_.missed_read_count;
     data[0] = static_cast<std::byte>(read_register(static_cast<unsigned>(offset)));
     tell(std::move(lock));
 }
 
 void Serial::handle_write(uint64_t offset, std::span<const std::byte> data) {
     std::unique_lock lock(mutex_);
+    if (data.size() != 1) ++counters_.missed_write_count;
     write_register(static_cast<unsigned>(offset), std::to_integer<uint8_t>(data[0]));
     tell(std::move(lock));
 }
@@ -51,6 +53,7 @@ uint8_t Serial::read_register(unsigned reg) {
             if (input_.empty()) return 0;
             tell_input_room_ = input_.full();
             const uint8_t byte = input_.pop();
+            ++counters_.read_count;
             update_interrupt();
             return byte;
         }
@@ -115,11 +118,12 @@ void Serial::write_register(unsigned reg, uint8_t value) {
 }
 
 void Serial::transmit(uint8_t byte) {
+    ++counters_.write_count;
     transmitter_empty_pending_ = false;
     if (modem_control_ & kMcrLoop) {
         if (!input_.full()) input_.push(byte);
     } else if (output_.full()) {
-        ++dropped_;
+        ++counters_.dropped;
     } else {
         tell_output_ = tell_output_ || output_.empty();
         output_.push(byte);
@@ -193,9 +197,9 @@ size_t Serial::input_room() {
     return input_.room();
 }
 
-uint64_t Serial::dropped() {
+Serial::Counters Serial::counters() {
     const std::lock_guard lock(mutex_);
-    return dropped_;
+    return counters_;
 }
 
 }  // namespace wisp

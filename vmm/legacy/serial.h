@@ -36,8 +36,15 @@ public:
     size_t put_input(std::span<const char> from);
     /// Room in the input FIFO, in bytes.
     size_t input_room();
-    /// Output bytes dropped because the sink was too slow.
-    uint64_t dropped();
+    /// What happened since the start, under the names that Firecracker's metrics have.
+    struct Counters {
+        uint64_t read_count = 0;          ///< bytes that the guest took
+        uint64_t write_count = 0;         ///< bytes that it sent
+        uint64_t missed_read_count = 0;   ///< accesses wider than a register
+        uint64_t missed_write_count = 0;
+        uint64_t dropped = 0;             ///< bytes that it sent while the transmitter was busy
+    };
+    Counters counters();
 
 private:
     /// First in, first out, of a fixed size.
@@ -83,7 +90,7 @@ private:
     bool fifo_enabled_ = false;
     bool transmitter_empty_pending_ = false;  // the "transmitter empty" interrupt, until the guest has seen it
     bool line_high_ = false;
-    uint64_t dropped_ = 0;
+    Counters counters_;
     // What happened under the mutex and is told after it is let go.
     bool tell_interrupt_ = false, tell_output_ = false, tell_input_room_ = false;
     void tell(std::unique_lock<std::mutex> lock);

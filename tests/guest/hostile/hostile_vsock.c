@@ -80,7 +80,7 @@ static void send(uint16_t op, uint32_t host_port, uint32_t length, const char* w
 static void check_device(const char* what) {
     restart(0);
     post_all();
-    for (int tries = 0; tries < 20; ++tries) {
+    for (int tries = 0; tries < 200; ++tries) {
         ++port;
         send(kRequest, kEchoPort, 0, what);
         if (!take(port, kResponse, 2000000000)) continue;  // its listener may be full of what the attack left

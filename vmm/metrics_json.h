@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Metrics as Firecracker writes them: an object for each group, counters as what was added since the line before, times
+// as {"min_us", "max_us", "sum_us"}, of which the first two are those of all time.
+//
+// Threads: the loop's.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+
+#include "base/metrics.h"
+#include "vmm/config/json_writer.h"
+
+namespace wisp {
+
+/// What the lines before have told already: "block.read_count" and its total.
+using MetricsTold = std::unordered_map<std::string, uint64_t>;
+
+class JsonMetrics final : public MetricsVisitor {
+public:
+    /// Groups become members of the object that is open in `out`.
+    JsonMetrics(config::JsonWriter& out, MetricsTold& told) : out_(out), told_(told) {}
+    ~JsonMetrics() { end_group(); }
+
+    /// Groups of devices that Wisp leaves out, all zero: those who read the metrics expect them.
+    void left_out_groups();
+
+    void group(const char* name) override { begin_group(name); }
+    void group_of(const char* name, std::string_view device) override;
+    void group_of_all(const char* name) override { begin_group(name); }
+    void count(const char* key, uint64_t total) override;
+    void value(const char* key, uint64_t now) override;
+    void latency(const char* key, const LatencySummary& total) override;
+    void latency(const char* key, const Latency& total) override { latency(key, total.summary()); }
+    void own_count(const char*, uint64_t) override {}
+    void own_latency(const char*, const char*, const char*, const Latency&) override {}
+
+private:
+    void begin_group(std::string name);
+    void end_group();
+    uint64_t untold(const char* key, uint64_t total);
+
+    config::JsonWriter& out_;
+    MetricsTold& told_;
+    std::string group_;
+};
+
+}  // namespace wisp
