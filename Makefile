@@ -76,7 +76,7 @@ test: setup-build-kernel-lab-test
 else
 # A sanitizer's run time makes system calls of its own, which no policy of ours allows. Threads of a VM are not joined: the process ends.
 test: setup-build-test
-	@$(MAKE) --no-print-directory -j$(shell nproc) $(OUT)/wisp $(OUT)/unit-tests fuzz-replay guests
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(OUT)/wisp $(OUT)/unit-tests fuzz-replay guests bench-net-tools bench-vsock-tools
 	@WISP_BUILD=$(abspath $(OUT)) WISP_GUESTS=$(abspath $(BUILD))/guests WISP_FLAGS=--no-seccomp WISP_UNIT='~[filters]' \
 	    TSAN_OPTIONS=report_thread_leaks=0 tests/run $(or $(TIERS),unit fuzz guest)
 endif

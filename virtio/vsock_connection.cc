@@ -158,9 +158,9 @@ void VsockConnection::on_forwarded(uint32_t bytes) {
     settle();
 }
 
-// An update costs the guest a buffer and perhaps an interrupt, so it waits until half of the credit is used up. No more of
-// it may be in use than the guest grants itself: Linux sends no further ahead than that (virtio_transport_tx_buf_size),
-// and would wait for ever for an update that is due later.
+// An update costs the guest a buffer and perhaps an interrupt, so it waits until half of the credit is used up. No more
+// of it may be in use than the guest grants itself: Linux sends no further ahead than that
+// (virtio_transport_tx_buf_size), and would wait for ever for an update that is due later.
 void VsockConnection::tell_credit() {
     if (forwarded_ != told_forwarded_ && received_ - told_forwarded_ >= std::min(grant_, guest_alloc_) / 2)
         credit_update_due_ = true;

@@ -115,7 +115,7 @@ struct Vsock::Link final : ListNode<Link, Vsock::Work>,
     std::array<char, limits::kVsockConnectLine> line{};
     size_t line_size = 0;
     std::string_view early;  // of `line`: what came behind the CONNECT line, for the guest
-    uint32_t credit = 0;                        // taken of the total, beyond the least
+    uint32_t credit = 0;     // taken of the total, beyond the least
 
     bool readable = false;
     bool ending = false;  // an end waits behind the data: no event will tell again

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A network interface with the metadata service behind it: a script of a guest that sends frames and posts buffers, right
-// and wrong ones, of a tap that fills, fails and receives, and of resets and pauses in between. What reaches the tap has
-// a header that was checked, and is never for the metadata service.
+// A network interface with the metadata service behind it: a script of a guest that sends frames and posts buffers,
+// right and wrong ones, of a tap that fills, fails and receives, and of resets and pauses in between. What reaches the
+// tap has a header that was checked, and is never for the metadata service.
 #include "virtio/net.h"
 
 #include <array>
@@ -73,28 +73,35 @@ private:
 
     void step(Op op) {
         switch (op) {
-            case kSend: return send();
-            case kPost: return post();
-            case kArrive: return arrive();
+            case kSend:
+                return send();
+            case kPost:
+                return post();
+            case kArrive:
+                return arrive();
             case kAnyChain: {
                 const unsigned queue = input_.take<uint8_t>() % 2;
                 drivers_[queue].submit_any(input_);
                 return kick(queue);
             }
-            case kPoke: return poke();
+            case kPoke:
+                return poke();
             case kRoom:
                 tap_->room = input_.take<uint8_t>();
                 return tap_->tell();
             case kReset:
                 reset();
                 return activate(input_.take<uint64_t>());
-            case kPause: return pause_or_resume();
-            case kTurn: return turn();
+            case kPause:
+                return pause_or_resume();
+            case kTurn:
+                return turn();
             case kFault:
                 tap_->send_error = input_.take<uint8_t>() & 1 ? EINVAL : 0;
                 tap_->receive_error = input_.take<uint8_t>() & 1 ? EIO : 0;
                 return;
-            case kOps: break;
+            case kOps:
+                break;
         }
     }
 

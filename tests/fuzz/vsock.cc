@@ -27,7 +27,21 @@ constexpr size_t kMostPrograms = 8;
 constexpr uint64_t kFeatures = kFeatureVersion1 | kFeatureEventIdx | kFeatureIndirectDesc;
 
 enum Op : uint8_t {
-    kPacket, kRawPacket, kPost, kAnyChain, kPoke, kConnect, kWrite, kRead, kShut, kClose, kAccept, kReset, kPause, kTurn, kEvent,
+    kPacket,
+    kRawPacket,
+    kPost,
+    kAnyChain,
+    kPoke,
+    kConnect,
+    kWrite,
+    kRead,
+    kShut,
+    kClose,
+    kAccept,
+    kReset,
+    kPause,
+    kTurn,
+    kEvent,
     kOps
 };
 
@@ -72,7 +86,8 @@ private:
 
     void step(Op op) {
         switch (op) {
-            case kPacket: return send_packet();
+            case kPacket:
+                return send_packet();
             case kRawPacket: {
                 const auto cut = input_.take<uint16_t>();
                 return send(input_.bytes(input_.take<uint16_t>()), cut, 0);
@@ -107,8 +122,10 @@ private:
                 if (program.fd.valid() && programs_.size() < kMostPrograms) programs_.push_back(std::move(program.fd));
                 return;
             }
-            case kWrite: return write();
-            case kRead: return read();
+            case kWrite:
+                return write();
+            case kRead:
+                return read();
             case kShut:
                 if (OwnedFd* fd = program()) shutdown(fd->get(), input_.take<uint8_t>() % 3);
                 return;
@@ -118,10 +135,14 @@ private:
             case kReset:
                 reset();
                 return activate();
-            case kPause: return pause_or_resume();
-            case kTurn: return turn();
-            case kEvent: return vsock_->reset_transport();
-            case kOps: break;
+            case kPause:
+                return pause_or_resume();
+            case kTurn:
+                return turn();
+            case kEvent:
+                return vsock_->reset_transport();
+            case kOps:
+                break;
         }
     }
 

@@ -80,7 +80,7 @@ def test_every_port(tmp_path):
 def echo():
     """A tap behind which every frame is sent back."""
     with net.own_namespace(), net.tap(address=False) as tap:
-        peer = subprocess.Popen([f"{wisp.BUILD}/bench/net_peer", "echo", tap.name], stdout=subprocess.PIPE)
+        peer = subprocess.Popen([f"{wisp.TOOLS}/net_peer", "echo", tap.name], stdout=subprocess.PIPE)
         assert peer.stdout.readline() == b"ready\n"
         yield tap
         peer.kill()

@@ -10,8 +10,8 @@ import net
 import pytest
 import wisp
 
-PEER = f"{wisp.BUILD}/bench/net_peer"
-GUEST = f"{wisp.BUILD}/bench/net_guest"
+PEER = f"{wisp.TOOLS}/net_peer"
+GUEST = f"{wisp.TOOLS}/net_guest"
 
 
 @pytest.fixture(scope="module", autouse=True)

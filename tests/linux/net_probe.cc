@@ -3,9 +3,11 @@
 // Inside the guests of tests/linux, where there is nothing that speaks UDP or vsock: a static program.
 //   net_probe echo PORT                    sends every datagram back, until one says "end"
 //   net_probe check ADDRESS PORT COUNT MAX sends datagrams of all sizes up to MAX and compares what comes back
-//   net_probe vsock-echo PORT              sends back what each of many streams sends until its end; one that begins with
+//   net_probe vsock-echo PORT              sends back what each of many streams sends until its end; one that begins
+//   with
 //                                          an X is closed at once
-//   net_probe vsock-connect PORT COUNT     connects to the host so many times in a row, and reads each stream to its end
+//   net_probe vsock-connect PORT COUNT     connects to the host so many times in a row, and reads each stream to its
+//   end
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -124,7 +126,8 @@ int vsock_echo(unsigned port) {
         std::vector<pollfd> polled = {{listener, POLLIN, 0}};
         for (const Stream& stream : streams) {
             const bool full = stream.ended || stream.waiting.size() >= kMostWaiting;
-            polled.push_back({stream.fd, static_cast<short>((full ? 0 : POLLIN) | (stream.waiting.empty() ? 0 : POLLOUT)), 0});
+            polled.push_back(
+                {stream.fd, static_cast<short>((full ? 0 : POLLIN) | (stream.waiting.empty() ? 0 : POLLOUT)), 0});
         }
         if (poll(polled.data(), polled.size(), -1) < 0) return perror("poll"), 1;
         for (size_t i = streams.size(); i-- > 0;) {

@@ -15,6 +15,7 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 BUILD = os.environ.get("WISP_BUILD") or f"{PROJECT}/build"
 WISP = os.environ.get("WISP") or f"{BUILD}/wisp"
 GUESTS = os.environ.get("WISP_GUESTS") or f"{BUILD}/guests"
+TOOLS = f"{os.path.dirname(GUESTS)}/bench"  # guests and programs that no sanitizer is built into
 FLAGS = os.environ.get("WISP_FLAGS", "").split()  # of every run, such as --no-seccomp with sanitizers
 COMMAND = [WISP, *FLAGS]
 LIMIT_S = 300  # generous: the slowest host is a software CPU that shares two cores

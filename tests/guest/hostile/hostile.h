@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What hostile guests share. Each attacks one device (its first drive, its network interface or its vsock device), then
-// shows that the device works once it is reset and that a drive that was left alone never minded: "alive". It then waits
-// for a byte on the serial port, so that the monitor can be looked at, and resets.
+// shows that the device works once it is reset and that a drive that was left alone never minded: "alive". It then
+// waits for a byte on the serial port, so that the monitor can be looked at, and resets.
 #pragma once
 
 #include "bench/guest/virtio.h"
