@@ -63,11 +63,20 @@ void Server::unlink() {
     ::unlink(path_.c_str());
 }
 
+// A client that comes and goes fast enough would keep us here, and nothing else on the loop would get its turn: not
+// even the ends of its own connections, whose places in the loop would run out. Each of its connections is an event, so
+// what counts is the turn.
 void Server::on_ready(uint32_t) {
-    for (unsigned i = 0; i < kMaxAcceptsPerTurn; ++i)
+    if (std::exchange(turn_, loop_.turn_number()) != loop_.turn_number()) accepts_left_ = kMaxAcceptsPerTurn;
+    while (accepts_left_ > 0) {
+        --accepts_left_;
         if (!accept_one()) return;
-    // A client that comes and goes fast enough would keep us here, and nothing else on the loop would get its turn.
-    loop_.post([this] { on_ready(0); });
+    }
+    if (!std::exchange(accept_posted_, true))
+        loop_.post([this] {
+            accept_posted_ = false;
+            on_ready(0);
+        });
 }
 
 /// True if there may be another one.
@@ -87,7 +96,10 @@ bool Server::accept_one() {
     }
     connections_.emplace_back(new Connection(loop_, *this, std::move(fd), max_body_));
     Connection& connection = *connections_.back();
-    if (auto started = connection.start(); !started) connection.close();
+    if (auto started = connection.start(); !started) {
+        LOG_LIMITED("API: a connection was refused: %s", started.error().message.c_str());
+        connection.close();
+    }
     return true;
 }
 

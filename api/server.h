@@ -68,6 +68,9 @@ private:
     Timer stall_timer_;
     std::vector<std::unique_ptr<Connection>> connections_;
     std::deque<Waiting> waiting_;  ///< the first is being handled if busy_
+    uint64_t turn_ = 0;            ///< of the loop, for which …
+    unsigned accepts_left_ = 0;
+    bool accept_posted_ = false;
     bool busy_ = false;
     bool running_ = false;  ///< run_next() is on the stack
 };

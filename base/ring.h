@@ -60,6 +60,8 @@ public:
     /// Calls the completions that have come, up to a fixed number; returns how many were called.
     unsigned reap();
 
+    /// Completions that have come and were not called.
+    unsigned ready() const { return io_uring_cq_ready(&ring_); }
     /// A look, without a system call, whether reap() would find anything or the kernel has work to finish first.
     bool pending() const {
         return io_uring_cq_ready(&ring_) > 0 ||
