@@ -180,7 +180,7 @@ def test_checksums_are_whole_or_marked_as_not(tmp_path, tap):
         else:
             whole += 1
             assert internet_sum(pseudo + segment) == 0xFFFF
-    assert partial > 0 and largest > 10000, (partial, whole, largest)
+    assert partial > 0 and largest > 1514, (partial, whole, largest)  # how large depends on how fast the acknowledgements come
 
 
 @pytest.mark.parametrize("mtu", [68, 1280, 9000, 65521, 65535])
