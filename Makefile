@@ -243,6 +243,10 @@ $(BUILD)/bench/vsock_peer: bench/vsock_peer.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
+# What runs once, or once a request, is compiled for size: hosts map a program in large pieces, so all of it is resident.
+$(OUT)/obj/api/%.o $(OUT)/obj/vmm/config/%.o $(OUT)/obj/vmm/mmds/%.o: OPT := -Os
+$(patsubst %,$(OUT)/obj/vmm/%.o,arguments controller main metrics_json metrics_prometheus metrics_sink monitor_metrics seccomp_file): OPT := -Os
+
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)
 	@echo "  c++      $<"
