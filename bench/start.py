@@ -97,13 +97,14 @@ def guest_areas(areas):
 
 
 def first_answers(monitor):
-    """Minstr of each start but the first; best and median are what it costs."""
+    """Minstr of each start but the first, by the client's clock. It runs under the lab's `measure`, whose own figures are not
+    used: nothing else then wants the CPU while the client waits."""
     command = ["first", "/tmp/api.sock", str(API_ROUNDS + 1), "--", f"/stage/{os.path.basename(monitor)}", "--api-sock", "/tmp/api.sock"]
     ran = subprocess.run([f"{PROJECT}/tests/lab/run", "--icount", "--stage", monitor, f"{report.BUILD}/bench/api_client", "--",
-                          "/stage/api_client", *command], capture_output=True, text=True, timeout=1800)
+                          "measure", "--", "/stage/api_client", *command], capture_output=True, text=True, timeout=1800)
     if ran.returncode != 0:
         sys.exit(f"bench: the lab ended with code {ran.returncode}: {ran.stderr[-2000:]}")
-    return [int(line) / 1e6 for line in ran.stdout.split()][1:]
+    return [int(line) / 1e6 for line in ran.stderr.split() if line.isdigit()][1:]
 
 
 def main():
