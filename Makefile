@@ -64,7 +64,7 @@ demo: setup-build-kernel-lab
 	@$(MAKE) --no-print-directory rootfs
 	@demo/run
 
-TESTED := programs $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests fuzz-replay \
+TESTED := programs bench-block-tools $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests fuzz-replay \
           $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools bench-net-tools $(OUT)/tests/net_probe \
           $(OUT)/tests/block_probe
 ifeq ($(SAN),)

@@ -120,6 +120,7 @@ void Vsock::open_for_guest(const VsockPacket& packet) {
     }
     link->connection = VsockConnection::from_guest(packet, take_credit(*link));
     set_ports(*link, packet.ports);
+    link->timeout = link->connection->timeout();  // which update() takes away again when the connection is open
     set_deadline(*link, limits::kVsockConnectTimeout_ms);
     connect(*link);
 }

@@ -311,6 +311,14 @@ TEST_CASE("vsock: a half close reaches the other side, and the other way stays o
     }
 }
 
+TEST_CASE("vsock: a connection that the guest has opened outlives the time that it had for that") {
+    VsockGuest guest;
+    FromGuest connection(guest, {1234, 52});
+    const uint64_t later = monotonic_ns() + (limits::kVsockConnectTimeout_ms + 100) * 1'000'000;
+    guest.until([&] { return monotonic_ns() > later; });
+    CHECK_FALSE(guest.poll());
+}
+
 TEST_CASE("vsock: data before a close still reaches a slow reader") {
     VsockGuest guest;
     guest.buf_alloc = kAll;
