@@ -72,6 +72,10 @@ inline constexpr unsigned kTapTries = 20;                // to open a tap that i
 inline constexpr long kTapPause_ns = 5'000'000;          // … with so much time between them
 inline constexpr unsigned kNetIdleEvents = 16;           // of a tap whose frames nobody can take; then it is left alone
 
+// vCPUs
+inline constexpr unsigned kMaxRunsRefused =
+    100'000;  // KVM_RUN with EAGAIN in a row: a vCPU that waits for its INIT has few
+
 // Event loop
 inline constexpr unsigned kMaxWatches = 512;                               // descriptors one loop watches
 inline constexpr unsigned kLoopRingEntries = 64;                           // submission entries of a loop's ring

@@ -20,7 +20,8 @@ Mapping::~Mapping() {
 
 Result<Mapping> Mapping::anonymous(size_t size, size_t alignment, int extra_flags, const std::string& what) {
     CHECK(alignment >= limits::kPageSize && (alignment & (alignment - 1)) == 0);
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | extra_flags;
+    // Huge pages of the pool are reserved: without, whoever touches one that is not there would be killed later.
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | (extra_flags & MAP_HUGETLB ? 0 : MAP_NORESERVE) | extra_flags;
     // mmap aligns to a page (a huge page with MAP_HUGETLB); for more, map more and give back both ends.
     const size_t slack = (extra_flags & MAP_HUGETLB) ? 0 : alignment - limits::kPageSize;
     if (size + slack < size) return fail("cannot map %zu bytes for %s: too large", size, what.c_str());

@@ -135,8 +135,8 @@ constexpr Flag kFlags[] = {
     {"Print and leave", nullptr, nullptr, nullptr},
     {"help", nullptr, set_task<Task::kHelp>, "this text"},
     {"version", nullptr, set_task<Task::kVersion>, "the Firecracker version that Wisp stands in for, and Wisp's own"},
-    {"snapshot-version", nullptr, set_task<Task::kSnapshotVersion>, "version of the snapshots that Wisp writes"},
-    {"describe-snapshot", "FILE", describe, "version of a snapshot's state file"},
+    {"snapshot-version", nullptr, set_task<Task::kSnapshotVersion>, "refused: this version has no snapshots"},
+    {"describe-snapshot", "FILE", describe, "refused, likewise"},
     {"enable-pci", nullptr, refuse_pci, nullptr},
 };
 

@@ -40,17 +40,18 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
     machine->kvm_ = TRY(Kvm::open());
     TRY(machine->map_memory());
     TRY(machine->place_devices());
-    TRY(machine->start_vcpu_threads());
-    machine->vm_outcome_ = machine->create_vm();
+    machine->vm_outcome_ = machine->start_vcpu_threads();
+    if (machine->vm_outcome_) machine->vm_outcome_ = machine->create_vm();
     machine->vm_ready_.count_down();
     if (machine->vm_outcome_) machine->devices_outcome_ = machine->add_devices();
     if (machine->devices_outcome_)
         for (const auto& vcpu : machine->vcpus_) vcpu->let_go();
     machine->devices_ready_.count_down();
     machine->ask_cpuid();
+    const auto prepared = machine->wait_for_vcpus();  // the boot vCPU may be in the guest by now
     TRY(machine->vm_outcome_);
     TRY(machine->devices_outcome_);
-    TRY(machine->wait_for_vcpus());  // the boot vCPU may be in the guest by now
+    TRY(prepared);
     machine->stay_out_of_exit();
     TRY(machine->console_->start());
     TRY(host.seccomp.install(policy::Phase::kLoop));  // from here on nothing is built any more
@@ -93,7 +94,10 @@ Result<void> Machine::start_vcpu_threads() {
     TRY(install_vcpu_kick_handler());
     for (unsigned id = 0; id < config_.machine.vcpu_count; ++id) {
         vcpus_.push_back(std::make_unique<Vcpu>(id, Vcpu::World{mmio_, ports_, host_.stop, host_.timeline}));
-        TRY(vcpus_.back()->start([this, id] { return prepare_vcpu(id); }, vcpus_prepared_));
+        auto started = vcpus_.back()->start([this, id] { return prepare_vcpu(id); }, vcpus_prepared_);
+        if (started) continue;
+        for (unsigned missing = id; missing < config_.machine.vcpu_count; ++missing) vcpus_prepared_.count_down();
+        return started;
     }
     return {};
 }
@@ -266,7 +270,7 @@ Result<void> Machine::load_guest() {
     TRY(open_kernel(request));
     OwnedFd initrd;
     if (const auto& path = config_.boot_source->initrd_path) {
-        initrd = TRY_CONTEXT("initrd", open_file(*path, O_RDONLY));
+        initrd = TRY_CONTEXT("initrd", open_file(*path, O_RDONLY | O_NONBLOCK));
         request.initrd = boot::BootFile{initrd.get(), *path};
     }
     boot::EntryPoint entry = TRY(boot::set_up_boot(memory_, request));
@@ -278,7 +282,7 @@ Result<void> Machine::load_guest() {
 // the VM has its own copy; where no lease is to be had, the kernel is read instead.
 Result<void> Machine::open_kernel(boot::BootRequest& request) {
     const std::string& path = config_.boot_source->kernel_image_path;
-    kernel_file_ = TRY_CONTEXT("kernel image", open_file(path, O_RDONLY));
+    kernel_file_ = TRY_CONTEXT("kernel image", open_file(path, O_RDONLY | O_NONBLOCK));
     request.kernel = {kernel_file_.get(), path};
     request.mapping = boot::KernelMapping::kCopy;
     if (config_.boot_source->kernel_loading != config::KernelLoading::kMap) return {};
@@ -304,6 +308,7 @@ Result<void> Machine::connect_devices() {
     return {};
 }
 
+// In any case, well or not: nobody may be at work on a machine that goes.
 Result<void> Machine::wait_for_vcpus() {
     vcpus_prepared_.wait();
     for (const auto& vcpu : vcpus_) TRY(vcpu->outcome());

@@ -97,6 +97,8 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
     auto arguments = parse_arguments(words);
     if (!arguments) return give_up(ExitCode::kArgumentParsing, arguments.error());
     if (print_and_leave(*arguments)) return 0;
+    if (arguments->task != Task::kRun)
+        return give_up(ExitCode::kGenericError, {"snapshots are not part of this version of Wisp"});
     if (arguments->start_time_us) start_ns = *arguments->start_time_us * 1000;
     log::configure(log_config(*arguments));
     // Before anything else is read: all of it is built under the filter of the set-up phase.

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "base/limits.h"
 #include "base/log.h"
 
 namespace wisp {
@@ -108,14 +109,19 @@ void Vcpu::run() {
     prepared_->count_down();
     if (failed) return;  // the builder reads the outcome and gives up
 
+    unsigned refused = 0;  // in a row
     while (wait_until_running()) {
         if (id_ == 0 && exits() == 0) world_.timeline.mark(Mark::kFirstInstruction);  // the first time alone counts
         const int error = fd_.run();
-        if (error == EINTR || error == EAGAIN) continue;
+        if (error == EINTR) continue;
+        // A vCPU that waited for its INIT is back. But also: KVM may not make the thread that it needs.
+        if (error == EAGAIN && ++refused <= limits::kMaxRunsRefused) continue;
+        if (error != EAGAIN) refused = 0;
         if (error == EFAULT) {
             fatal_exit("guest memory has lost its backing (was a kernel file that it maps cut short?)");
         } else if (error) {
-            fatal_exit("KVM_RUN: " + errno_text(error));
+            fatal_exit("KVM_RUN: " + errno_text(error) +
+                       (error == EAGAIN ? " (does a limit keep KVM from making its threads?)" : ""));
         } else {
             exits_.store(exits() + 1, std::memory_order_relaxed);
             if (handle_exit() && !world_.stop.stopping()) continue;

@@ -48,6 +48,8 @@ inline constexpr Rule kSetUp[] = {
     allow("bind", "the paths of the API's and the vsock's sockets"),
     allow("listen", "the same"),
     allow("prlimit64", is(0, 0), is(1, RLIMIT_NOFILE), "a descriptor for each vsock connection"),
+    allow("getrlimit", is(0, RLIMIT_NOFILE), "liburing, where its table of files is larger than that limit …"),
+    allow("setrlimit", is(0, RLIMIT_NOFILE), "… which it then raises"),
     allow_ioctl(TUNSETIFF, "a network interface takes its tap …"),
     allow("clock_nanosleep", "… whose last user may be just ending …"),
     allow("restart_syscall", "the kernel's own call: that wait goes on after the end of a ring has interrupted it"),

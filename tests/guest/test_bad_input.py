@@ -85,6 +85,14 @@ def test_initrd_that_does_not_fit(tmp_path):
     refused(tmp_path, wisp.machine(wisp.guest("reset"), initrd=initrd), "initrd", "128|MiB|fit")
 
 
+@pytest.mark.parametrize("what", ["kernel", "initrd"])
+def test_a_fifo_that_nobody_writes_to(tmp_path, what):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    config = wisp.machine(fifo) if what == "kernel" else wisp.machine(wisp.guest("big"), initrd=fifo)
+    refused(tmp_path, config, re.escape(str(fifo)))
+
+
 def test_missing_initrd(tmp_path):
     refused(tmp_path, wisp.machine(wisp.guest("reset"), initrd="/nonexistent/initrd"), "/nonexistent/initrd", "No such file")
 
@@ -210,6 +218,28 @@ def test_bad_command_line(flags):
     result = subprocess.run([*wisp.COMMAND, *flags], capture_output=True, text=True)
     assert result.returncode == wisp.EXIT_ARGUMENTS, result
     assert len(result.stderr.strip().splitlines()) >= 1
+
+
+@pytest.mark.parametrize("flags", [["--snapshot-version"], ["--describe-snapshot", "/nonexistent"]])
+def test_snapshots_are_refused(flags):
+    result = subprocess.run([*wisp.COMMAND, *flags], capture_output=True, text=True, timeout=wisp.LIMIT_S)
+    assert result.returncode == wisp.EXIT_GENERIC and "snapshots are not part" in result.stderr, result
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_threads_that_may_not_be_made(tmp_path, threads):
+    """Some vCPUs have theirs by then."""
+    capability = "-all,+dac_override"
+    somebody = ("setpriv", "--reuid=54321", "--clear-groups", f"--inh-caps={capability}", f"--ambient-caps={capability}",
+                f"--bounding-set={capability}")
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), vcpus=8), "cannot start the thread of vCPU",
+            wrapper=(*somebody, "prlimit", f"--nproc={threads}"))
+
+
+def test_few_descriptors_are_enough(tmp_path):
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("reset")), wrapper=("prlimit", "--nofile=32:"))
+    assert result.code == wisp.EXIT_OK, result
 
 
 def test_a_closed_standard_input_and_output_are_no_trouble(tmp_path):

@@ -87,6 +87,10 @@ def ends(folder, seen):
         assert result.code == code, result
         recording.read_into(seen)
     recording = Recording(folder)
+    result = wisp.run(folder, wisp.machine(wisp.guest("reset")), wrapper=["prlimit", "--nofile=32:", *recording.wrapper])
+    assert result.code == 0, result
+    recording.read_into(seen)
+    recording = Recording(folder)
     result = wisp.run(folder, wisp.machine(disk(folder, "no kernel")), wrapper=recording.wrapper)
     assert result.code == wisp.EXIT_BAD_CONFIGURATION, result
     recording.read_into(seen)
