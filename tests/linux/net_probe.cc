@@ -3,6 +3,7 @@
 // Inside the guests of tests/linux, where there is nothing that speaks UDP or vsock: a static program.
 //   net_probe echo PORT                    sends every datagram back, until one says "end"
 //   net_probe check ADDRESS PORT COUNT MAX sends datagrams of all sizes up to MAX and compares what comes back
+//   net_probe send ADDRESS PORT BYTES      sends so many bytes by TCP, in large pieces
 //   net_probe vsock-echo PORT              sends back what each of many streams sends until its end; one that begins
 //   with
 //                                          an X is closed at once
@@ -155,6 +156,23 @@ int vsock_connect(unsigned port, unsigned count) {
     return 0;
 }
 
+int send_stream(const char* address, uint16_t port, size_t bytes) {
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in peer{};
+    peer.sin_family = AF_INET;
+    peer.sin_port = htons(port);
+    if (inet_pton(AF_INET, address, &peer.sin_addr) != 1) return perror("net_probe: address"), 2;
+    if (connect(fd, reinterpret_cast<const sockaddr*>(&peer), sizeof peer) < 0) return perror("net_probe: connect"), 1;
+    std::vector<char> data(bytes);
+    for (size_t i = 0; i < bytes; ++i) data[i] = static_cast<char>(i * 7 + i / 251);
+    for (size_t sent = 0; sent < bytes;) {
+        const ssize_t size = write(fd, data.data() + sent, bytes - sent);
+        if (size < 0) return perror("net_probe: write"), 1;
+        sent += static_cast<size_t>(size);
+    }
+    return close(fd);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -162,6 +180,7 @@ int main(int argc, char** argv) {
     const auto number = [&](int i) { return static_cast<unsigned>(atoi(argv[i])); };
     if (mode == "vsock-echo") return vsock_echo(number(2));
     if (mode == "vsock-connect" && argc == 4) return vsock_connect(number(2), number(3));
+    if (mode == "send" && argc == 5) return send_stream(argv[2], static_cast<uint16_t>(number(3)), number(4));
     const int fd = socket(AF_INET, SOCK_DGRAM, 0);
     if (mode == "echo") return echo(fd, static_cast<uint16_t>(number(2)));
     if (mode == "check" && argc == 6) return check(fd, argv[2], static_cast<uint16_t>(number(3)), number(4), number(5));

@@ -153,8 +153,7 @@ def test_checksums_are_whole_or_marked_as_not(tmp_path, tap):
     capture.bind((tap.name, 0x0800))
     capture.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
     server = Server(tap.host, md5_of_all)
-    command = f"dd if=/dev/urandom of=/tmp/f bs=64k count=16 2>/dev/null; nc {tap.host} {server.port} < /tmp/f"
-    with vm(tmp_path, tap, command) as machine:
+    with vm(tmp_path, tap, f"/tmp/probe send {tap.host} {server.port} {1 << 20}") as machine:
         succeeded(machine)
     server.wait()
     capture.setblocking(False)
