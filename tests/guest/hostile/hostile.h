@@ -93,13 +93,34 @@ static inline void survived(void) {
     wait_for_byte();
 }
 
-/// Negotiates and stops before the queues are set up.
-static inline void to_features_ok(uint64_t window, uint64_t features) {
-    start_device(window, features);
-}
-
-/// As finish_device, and waits until the device has found out what it thinks of its queues: kicks it, and gives it time
-/// for a reset's worth of work if it does not complain.
+/// The device has asked for a reset.
 static inline int is_broken(uint64_t window) {
     return (mmio_read(window + kStatus) & kNeedsReset) != 0;
+}
+
+// ---- chance
+
+static uint64_t seed;
+
+static inline uint32_t random_below(uint32_t bound) {
+    return (uint32_t)(random_next(&seed) >> 32) % bound;
+}
+
+/// Changes one of a descriptor's four fields. What a device writes goes to `room` or where there is nothing: half an
+/// address, if it writes zeroes over the other, must not be this guest's own code or page table.
+static inline void change_descriptor(struct descriptor* d, unsigned field, unsigned queue_size, const uint8_t* room) {
+    switch (field) {
+        case 0:
+            d->address = random_below(2) ? random_next(&seed) | 0xf0000000 : (uint64_t)room + random_below(60000);
+            break;
+        case 1:
+            d->length = random_below(2) ? (uint32_t)random_next(&seed) : random_below(8192);
+            break;
+        case 2:
+            d->flags = (uint16_t)random_below(16);
+            break;
+        case 3:
+            d->next = (uint16_t)random_below(queue_size + 2);
+            break;
+    }
 }

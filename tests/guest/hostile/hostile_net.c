@@ -9,11 +9,9 @@ enum { kNet = 1, kHeader = 12, kEthernet = 14, kBuffers = 64, kRoom = 2048, kLar
 enum { kRx = 0, kTx = 1 };
 #define ALL_FEATURES (~(1ull << 29))
 
-static uint64_t window, seed, features;
+static uint64_t window, features;
 static struct queue rx, tx;
 static uint8_t *frame, *room;
-
-static uint32_t random_below(uint32_t bound) { return (uint32_t)(random_next(&seed) >> 32) % bound; }
 
 static void restart(uint64_t wanted) {
     features = start_device(window, wanted);
@@ -149,16 +147,13 @@ static void change(void) {
     struct queue* const victim = random_below(2) ? &tx : &rx;
     const unsigned i = random_below(kSize);
     struct descriptor* const d = victim->descriptors + i;
-    switch (random_below(8)) {
-        // Frames may be written over what an address says: never over this guest.
-        case 0: d->address = random_below(2) ? random_next(&seed) | 0xf0000000 : (uint64_t)room + random_below(60000); break;
-        case 1: d->length = random_below(2) ? (uint32_t)random_next(&seed) : random_below(8192); break;
-        case 2: d->flags = (uint16_t)random_below(16); break;
-        case 3: d->next = (uint16_t)random_below(kSize + 2); break;
+    const unsigned what = random_below(8);
+    switch (what) {
         case 4: frame[random_below(kHeader)] = (uint8_t)random_next(&seed); break;
         case 5: victim->available[2 + i] = (uint16_t)random_below(kSize + 1); break;
         case 6: mmio_write(window + 0x64, mmio_read(window + 0x60)); break;
         case 7: frame[kHeader + random_below(60)] = (uint8_t)random_next(&seed); break;
+        default: change_descriptor(d, what, kSize, room); break;
     }
 }
 

@@ -6,12 +6,9 @@
 
 enum { kSize = 64, kChanges = 300 };
 
-static uint64_t seed;
 static struct queue q;
 static struct block_header* headers;
 static uint8_t* data;
-
-static uint32_t random_below(uint32_t bound) { return (uint32_t)(random_next(&seed) >> 32) % bound; }
 
 static void good_chains(void) {
     for (unsigned i = 0; i + 2 < kSize; i += 3) {
@@ -25,16 +22,13 @@ static void good_chains(void) {
 static void change(void) {
     const unsigned i = random_below(kSize);
     struct descriptor* d = q.descriptors + i;
-    switch (random_below(8)) {
-        // Half an address, if the device writes zeroes over the other, must not be this guest's own code or page table.
-        case 0: d->address = random_below(2) ? random_next(&seed) | 0xf0000000 : (uint64_t)data + random_below(60000); break;
-        case 1: d->length = random_below(2) ? (uint32_t)random_next(&seed) : random_below(8192); break;
-        case 2: d->flags = (uint16_t)random_below(16); break;
-        case 3: d->next = (uint16_t)random_below(kSize + 2); break;
+    const unsigned what = random_below(8);
+    switch (what) {
         case 4: headers[i].type = random_below(16); break;
         case 5: headers[i].sector = random_below(3) ? random_below(10000) : random_next(&seed); break;
         case 6: q.available[2 + i] = (uint16_t)(random_below(kSize / 3) * 3); break;
         case 7: mmio_write(kFirstWindow + 0x64, mmio_read(kFirstWindow + 0x60)); break;
+        default: change_descriptor(d, what, kSize, data); break;
     }
 }
 

@@ -16,13 +16,11 @@ struct packet {
     uint32_t flags, buf_alloc, fwd_cnt;
 } __attribute__((packed));
 
-static uint64_t window, seed, cid;
+static uint64_t window, cid;
 static uint32_t port = 1024;
 static struct queue rx, tx, events;
 static struct packet* packet;  // with up to 64 KiB of data behind it
 static uint8_t* room;
-
-static uint32_t random_below(uint32_t bound) { return (uint32_t)(random_next(&seed) >> 32) % bound; }
 
 static void post_all(void) {
     for (uint16_t i = 0; i < kBuffers; ++i) {
@@ -184,15 +182,12 @@ static void change(void) {
     struct queue* const victim = random_below(2) ? &tx : &rx;
     const unsigned i = random_below(kSize);
     struct descriptor* const d = victim->descriptors + i;
-    switch (random_below(7)) {
-        // What comes is written where an address says: never over this guest.
-        case 0: d->address = random_below(2) ? random_next(&seed) | 0xf0000000 : (uint64_t)room + random_below(60000); break;
-        case 1: d->length = random_below(2) ? (uint32_t)random_next(&seed) : random_below(8192); break;
-        case 2: d->flags = (uint16_t)random_below(16); break;
-        case 3: d->next = (uint16_t)random_below(kSize + 2); break;
+    const unsigned what = random_below(7);
+    switch (what) {
         case 4: ((uint8_t*)packet)[random_below(sizeof *packet)] = (uint8_t)random_next(&seed); break;
         case 5: victim->available[2 + i] = (uint16_t)random_below(kSize + 1); break;
         case 6: packet->op = (uint16_t)random_below(9); break;
+        default: change_descriptor(d, what, kSize, room); break;
     }
 }
 
