@@ -203,15 +203,8 @@ $(BUILD)/bench/jail_payload: bench/jail_payload.S
 bench-jail: $(OUT)/wisp-jailer $(BUILD)/bench/jail_payload
 	@python3 bench/jail.py
 
-$(BUILD)/bench/spawn_timer: bench/spawn_timer.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
-
-$(BUILD)/bench/api_client: bench/api_client.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
-
-$(BUILD)/bench/tsc_khz: bench/tsc_khz.cc Makefile
+# The host's side of the benchmarks.
+$(patsubst %,$(BUILD)/bench/%,api_client net_peer spawn_timer tsc_khz vsock_peer): $(BUILD)/bench/%: bench/%.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
@@ -229,19 +222,10 @@ $(BUILD)/bench/%_guest: bench/guest/%.c $(GUEST_PARTS) $(wildcard bench/guest/*.
 $(BUILD)/guests/%: tests/guest/hostile/%.c $(GUEST_PARTS) $(wildcard bench/guest/*.h tests/guest/hostile/*.h) bench/guest/guest.ld
 	$(link_guest)
 
-$(BUILD)/bench/net_peer: bench/net_peer.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
-
-bench-net-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/net_guest $(BUILD)/bench/net_peer
-
 .PHONY: bench-block-tools bench-net-tools bench-vsock-tools
 bench-block-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/block_guest
+bench-net-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/net_guest $(BUILD)/bench/net_peer
 bench-vsock-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/vsock_guest $(BUILD)/bench/vsock_peer
-
-$(BUILD)/bench/vsock_peer: bench/vsock_peer.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
 # What runs once, or once a request, is compiled for size: hosts map a program in large pieces, so all of it is resident.
 $(OUT)/obj/api/%.o $(OUT)/obj/vmm/config/%.o $(OUT)/obj/vmm/mmds/%.o: OPT := -Os

@@ -16,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 
+import bench_guest
 import report
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 MS = int(os.environ.get("MS", "1000"))
-PRIORITY = os.environ.get("PRIORITY")
 FILE_MIB = 512
 PARTS = os.environ.get("PARTS", "rates instructions").split()
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -40,13 +40,9 @@ def settle(image):
         os.fsync(file.fileno())
 
 
-def prefix():
-    return ["chrt", "-r", PRIORITY] if PRIORITY else []
-
-
 def fio(image, work, size, depth):
     out = subprocess.run(
-        prefix() + ["fio", "--name=floor", f"--filename={image}", "--ioengine=io_uring", "--registerfiles=1", f"--rw={work}",
+        report.prefix() + ["fio", "--name=floor", f"--filename={image}", "--ioengine=io_uring", "--registerfiles=1", f"--rw={work}",
                     f"--bs={size}", f"--iodepth={depth}", "--norandommap", "--gtod_reduce=1", "--invalidate=0", "--time_based",
                     f"--runtime={MS}ms", f"--size={FILE_MIB}m", "--output-format=json"],
         check=True, capture_output=True, text=True).stdout
@@ -59,20 +55,12 @@ class Guest:
 
     def __init__(self, monitor, engine, image, folder):
         self.monitor, self.engine, self.image, self.folder = monitor, engine, image, folder
-        self.tsc_khz = subprocess.run([f"{report.BUILD}/bench/tsc_khz"], check=True, capture_output=True, text=True).stdout.strip()
 
     def run(self, work, size, depth):
-        arguments = f"work={work} size={size} depth={depth} ms={MS} tsc_khz={self.tsc_khz}"
-        config = f"{self.folder}/machine.json"
-        with open(config, "w") as out:
-            json.dump({
-                "boot-source": {"kernel_image_path": f"{report.BUILD}/bench/block_guest",
-                                "boot_args": f"console=ttyS0 reboot=k {arguments}"},
-                "machine-config": {"vcpu_count": 1, "mem_size_mib": 128},
-                "drives": [{"drive_id": "bench", "path_on_host": self.image, "is_root_device": False, "is_read_only": False,
-                            "io_engine": self.engine}],
-            }, out)
-        done = subprocess.run(prefix() + [self.monitor, "--no-api", "--config-file", config], stdin=subprocess.DEVNULL,
+        config = bench_guest.write_machine(f"{self.folder}/machine.json", f"{report.BUILD}/bench/block_guest",
+                                           f"work={work} size={size} depth={depth} ms={MS} tsc_khz={bench_guest.tsc_khz()}",
+                                           [bench_guest.block_drive(self.image, self.engine)])
+        done = subprocess.run(report.prefix() + [self.monitor, "--no-api", "--config-file", config], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=60)
         for line in done.stdout.splitlines():
             if "result " in line:

@@ -10,12 +10,13 @@ and 2N, and what N more cost is divided by N, so that starting and warming up ca
 device, all of it in the page cache.
 """
 import glob
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+
+import bench_guest
 
 REQUESTS = 8192
 REPEAT = 3
@@ -45,15 +46,9 @@ def device_threads_ns(pid):
 
 def run(folder, monitor, engine, work, requests):
     """CPU time of the monitor's device threads, after that many requests."""
-    config = f"{folder}/machine.json"
-    with open(config, "w") as out:
-        json.dump({
-            "boot-source": {"kernel_image_path": "/stage/block_guest",
-                            "boot_args": f"console=ttyS0 reboot=k work={work} size=4096 depth={DEPTH} requests={requests} hold=1"},
-            "machine-config": {"vcpu_count": 1, "mem_size_mib": 128},
-            "drives": [{"drive_id": "bench", "path_on_host": f"{folder}/mnt/disk", "is_root_device": False, "is_read_only": False,
-                        "io_engine": engine}],
-        }, out)
+    config = bench_guest.write_machine(f"{folder}/machine.json", "/stage/block_guest",
+                                       f"work={work} size=4096 depth={DEPTH} requests={requests} hold=1",
+                                       [bench_guest.block_drive(f"{folder}/mnt/disk", engine)])
     process = subprocess.Popen([monitor, "--no-api", "--config-file", config], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True)
     try:

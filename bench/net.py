@@ -10,13 +10,13 @@ Each round runs every contender once, so that a noisy minute hits all of them. P
 set how often and how long. PRIORITY: see report.py.
 """
 import contextlib
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 
+import bench_guest
 import report
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -80,16 +80,9 @@ def helper(arguments):
 
 def guest(monitor, work, folder):
     wait_for_tap()
-    tsc_khz = subprocess.run([f"{report.BUILD}/bench/tsc_khz"], check=True, capture_output=True, text=True).stdout.strip()
-    config = f"{folder}/machine.json"
-    with open(config, "w") as out:
-        json.dump({
-            "boot-source": {"kernel_image_path": f"{report.BUILD}/bench/net_guest",
-                            "boot_args": f"console=ttyS0 reboot=k {work} tsc_khz={tsc_khz}"},
-            "machine-config": {"vcpu_count": 1, "mem_size_mib": 128},
-            "drives": [],
-            "network-interfaces": [{"iface_id": "eth0", "host_dev_name": TAP}],
-        }, out)
+    interface = {"iface_id": "eth0", "host_dev_name": TAP}
+    config = bench_guest.write_machine(f"{folder}/machine.json", f"{report.BUILD}/bench/net_guest",
+                                       f"{work} tsc_khz={bench_guest.tsc_khz()}", **{"network-interfaces": [interface]})
     done = subprocess.run(report.prefix() + [monitor, "--no-api", "--config-file", config], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=120, errors="replace")
     return result_of(done.stdout + done.stderr, monitor)

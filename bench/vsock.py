@@ -6,12 +6,12 @@ The guest is bench/guest/vsock.c: it drives the virtqueues from ring 3 by pollin
 PVM hosts. Each round runs every contender once, so that a noisy minute hits all of them. PEER=path adds another monitor.
 ROUNDS and MS set how often and how long; PRIORITY: see report.py.
 """
-import json
 import os
 import subprocess
 import sys
 import tempfile
 
+import bench_guest
 import report
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -46,20 +46,13 @@ class Guest:
 
     def __init__(self, monitor, folder):
         self.monitor, self.folder, self.runs = monitor, folder, 0
-        self.tsc_khz = subprocess.run([f"{report.BUILD}/bench/tsc_khz"], check=True, capture_output=True, text=True).stdout.strip()
 
     def run(self, work, size):
         self.runs += 1
         path = f"{self.folder}/{os.path.basename(self.monitor)}-{self.runs}"
-        config = f"{path}.json"
-        with open(config, "w") as out:
-            json.dump({
-                "boot-source": {"kernel_image_path": f"{report.BUILD}/bench/vsock_guest",
-                                "boot_args": f"console=ttyS0 reboot=k work={work} size={size} ms={MS} tsc_khz={self.tsc_khz}"},
-                "machine-config": {"vcpu_count": 1, "mem_size_mib": 128},
-                "drives": [],
-                "vsock": {"guest_cid": 3, "uds_path": path},
-            }, out)
+        config = bench_guest.write_machine(f"{path}.json", f"{report.BUILD}/bench/vsock_guest",
+                                           f"work={work} size={size} ms={MS} tsc_khz={bench_guest.tsc_khz()}",
+                                           vsock={"guest_cid": 3, "uds_path": path})
         peer = subprocess.Popen([*report.prefix(), f"{report.BUILD}/bench/vsock_peer", "guest", path, work, str(size), str(MS)],
                                 stdout=subprocess.PIPE, text=True)
         peer.stdout.readline()  # it listens
