@@ -185,6 +185,30 @@ def test_commands_at_once_work_and_more_than_the_slots_queue(build):
     assert [process.wait(LIMIT_S) for process in began] == list(range(6))
 
 
+def test_clients_that_come_right_behind_one_another_are_answered(build):
+    """The news of a client can reach L1 after what it wrote: the hang-up of the one before must not take the answer with it."""
+    script = """if True:
+        import sys, threading
+        sys.path.insert(0, sys.argv[1])
+        import client, l1
+        [machine] = [m for m in l1.running() if m.info["kept"]]
+        def come_and_go(times=20, limit_s=60):
+            for _ in range(times):
+                with machine.slot() as connection:
+                    client.Session(connection, limit_s)
+            answered.append(times)
+        answered = []
+        threads = [threading.Thread(target=come_and_go) for _ in range(6)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        sys.exit(sum(answered) != 120)"""
+    busy = start(build, "--keep", "--", "sh", "-c", "echo up; while :; do sh -c :; done")
+    assert busy.stdout.readline() == b"up\n"
+    done = subprocess.run(["/usr/bin/python3", "-B", "-c", script, f"{LAB}/host"], env=environment(build), timeout=LIMIT_S, check=False)
+    busy.terminate()
+    assert busy.wait(LIMIT_S) == 128 + signal.SIGTERM and done.returncode == 0
+
+
 def test_time_out_kills(build):
     code, out, err = run(build, "--keep", "--timeout", "1", "--", "bash", "-c", "echo up; exec cat /dev/zero >/dev/null")
     assert (code, out, err) == (124, b"up\n", b"lab: bash did not end within 1 s and was killed\n")

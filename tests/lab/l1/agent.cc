@@ -152,7 +152,9 @@ private:
         moved |= write_port();
         if (hung_up_ && !moved) {
             hung_up_ = false;
-            end_session();
+            // Without a command there is nothing to end, and perhaps an answer to keep: what a new client writes can be here before
+            // the news that it came, and until then the port reports the hang-up of the client before.
+            if (started_) end_session();
         }
         return moved;
     }
@@ -229,6 +231,7 @@ private:
     }
 
     void start() {
+        started_ = true;
         int in[2], out[2], err[2];
         if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0) die("pipe");
         pid_ = fork();
@@ -335,7 +338,7 @@ private:
         request_ = {};
         stdin_buffer_.clear();
         out_.clear();
-        stdin_ended_ = false;
+        started_ = stdin_ended_ = false;
         exit_code_ = -1;
     }
 
@@ -357,7 +360,7 @@ private:
     int stdin_ = -1, stdout_ = -1, stderr_ = -1;
     pid_t pid_ = -1;
     int exit_code_ = -1;
-    bool stdin_ended_ = false, hung_up_ = false;
+    bool started_ = false, stdin_ended_ = false, hung_up_ = false;
     Request request_;
     std::string in_, out_, stdin_buffer_;
 };
