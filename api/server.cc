@@ -2,40 +2,23 @@
 #include "api/server.h"
 
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "api/limits.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/unix_socket.h"
 
 namespace wisp::api {
 
 namespace {
 
 constexpr uint64_t kStallCheck_ns = 1'000'000'000;
-constexpr int kBacklog =
-    1024;  // connections that wait to be accepted: a client that finds no room is told EAGAIN at once
-
-Result<OwnedFd> listen_at(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.empty() || path.size() >= sizeof address.sun_path)
-        return fail("API socket %s: a socket's path has 1 to %zu bytes", path.c_str(), sizeof address.sun_path - 1);
-    memcpy(address.sun_path, path.data(), path.size());
-
-    OwnedFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!fd.valid()) return fail_errno("API socket %s", path.c_str());
-    if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0 ||
-        listen(fd.get(), kBacklog) < 0)
-        return fail_errno("API socket %s", path.c_str());
-    return fd;
-}
+// Connections that wait to be accepted: a client that finds no room is told EAGAIN at once.
+constexpr unsigned kBacklog = 1024;
 
 }  // namespace
 
@@ -51,7 +34,7 @@ Result<std::unique_ptr<Server>> Server::create(Loop& loop, std::string path, siz
                                                std::function<void()> on_fatal) {
     std::unique_ptr<Server> server(
         new Server(loop, std::move(path), max_body, std::move(handler), std::move(on_fatal)));
-    server->listener_ = TRY(listen_at(server->path_));
+    server->listener_ = TRY_CONTEXT("API socket", listen_unix(server->path_, kBacklog));
     server->watch_ = TRY(loop.watch(server->listener_.get(), EPOLLIN, *server));
     LOG_INFO("API server started.");
     return server;
@@ -81,10 +64,10 @@ void Server::on_ready(uint32_t) {
 
 /// True if there may be another one.
 bool Server::accept_one() {
-    OwnedFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!fd.valid()) {
-        if (errno == EINTR || errno == ECONNABORTED) return true;
-        if (errno != EMFILE && errno != ENFILE) return false;
+    UnixSocket client = accept_unix(listener_.get());
+    if (client.error) {
+        if (client.error == ECONNABORTED) return true;
+        if (client.error != EMFILE && client.error != ENFILE) return false;
         // The connection stays in the backlog, and is no new edge: try again when a descriptor may be free.
         if (evict_idle()) return true;
         watch_stalled();
@@ -94,7 +77,7 @@ bool Server::accept_one() {
         LOG_LIMITED("API: a connection was refused, %zu are open and busy", connections_.size());
         return true;
     }
-    connections_.emplace_back(new Connection(loop_, *this, std::move(fd), max_body_));
+    connections_.emplace_back(new Connection(loop_, *this, std::move(client.fd), max_body_));
     Connection& connection = *connections_.back();
     if (auto started = connection.start(); !started) {
         LOG_LIMITED("API: a connection was refused: %s", started.error().message.c_str());

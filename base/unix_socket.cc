@@ -37,6 +37,7 @@ size_t max_unix_path() {
 }
 
 Result<OwnedFd> listen_unix(const std::string& path, unsigned backlog) {
+    if (path.empty()) return fail("the path of a Unix socket is empty");
     sockaddr_un address{};
     if (!set_path(address, path))
         return fail("%s: the path of a Unix socket has at most %zu bytes, and this one %zu", path.c_str(),

@@ -5,9 +5,7 @@
 // tap has a header that was checked, and is never for the metadata service.
 #include "virtio/net.h"
 
-#include <array>
-
-#include "tests/fuzz/driver.h"
+#include "tests/fuzz/device_script.h"
 #include "tests/support/fake_tap.h"
 #include "vmm/config/json.h"
 #include "vmm/mmds/port.h"
@@ -17,21 +15,15 @@ using namespace wisp::virtio;
 
 namespace {
 
-constexpr uint64_t kMemory = 1 << 20;
-constexpr uint64_t kQueueBase[] = {0, 0x4000};
 constexpr uint64_t kSent = 0x10000, kSentSlots = 4, kSlot = 0x11000, kBuffers = 0x80000;
 constexpr size_t kMostWaiting = 64;
-constexpr uint64_t kTransport = kFeatureVersion1 | kFeatureEventIdx | kFeatureIndirectDesc;
 
 enum Op : uint8_t { kSend, kPost, kArrive, kAnyChain, kPoke, kRoom, kReset, kPause, kTurn, kFault, kOps };
 
-class Script {
+class Script final : public fuzz::DeviceScript {
 public:
     Script(const GuestMemory& memory, fuzz::Input input)
-        : memory_(memory),
-          host_(memory.regions()[0].host),
-          input_(input),
-          drivers_{fuzz::Driver(host_, kMemory, kQueueBase[0]), fuzz::Driver(host_, kMemory, kQueueBase[1])} {
+        : DeviceScript(memory, input, 2) {
         const auto flags = input_.take<uint8_t>();
         NetConfig config;
         config.id = "fuzz";
@@ -51,9 +43,9 @@ public:
         tap_ = tap.get();
         tap_->uso = flags & 32;
         net_ = *Net::create(loop(), std::move(config), std::move(tap));
-        activate(UINT64_MAX);
+        activate(*net_, kTransport | net_->features());
     }
-    ~Script() { reset(); }
+    ~Script() { reset(*net_); }
 
     void run() {
         while (!input_.empty()) {
@@ -65,11 +57,6 @@ public:
     }
 
 private:
-    static Loop& loop() {
-        static const std::unique_ptr<Loop> loop = *Loop::create(Loop::Backend::kEpoll);
-        return *loop;
-    }
-    static void turn() { CHECK(loop().turn(0)); }
 
     void step(Op op) {
         switch (op) {
@@ -82,18 +69,19 @@ private:
             case kAnyChain: {
                 const unsigned queue = input_.take<uint8_t>() % 2;
                 drivers_[queue].submit_any(input_);
-                return kick(queue);
+                return kick(*net_, queue);
             }
             case kPoke:
-                return poke();
+                poke();
+                return kick(*net_, input_.take<uint8_t>() % 2);
             case kRoom:
                 tap_->room = input_.take<uint8_t>();
                 return tap_->tell();
             case kReset:
-                reset();
-                return activate(input_.take<uint64_t>());
+                reset(*net_);
+                return activate(*net_, kTransport | (input_.take<uint64_t>() & net_->features()));
             case kPause:
-                return pause_or_resume();
+                return pause_or_resume(*net_);
             case kTurn:
                 return turn();
             case kFault:
@@ -113,7 +101,7 @@ private:
         const uint64_t at = kSent + next_slot_++ % kSentSlots * kSlot;
         if (!content.empty()) memcpy(host_ + at, content.data(), content.size());
         drivers_[Net::kSendQueue].submit(at, std::min(size, kSlot), cut, false);
-        kick(Net::kSendQueue);
+        kick(*net_, Net::kSendQueue);
     }
 
     void post() {
@@ -121,7 +109,7 @@ private:
         const auto size = input_.take<uint16_t>(), cut = input_.take<uint16_t>();
         for (unsigned i = 0; i < count; ++i)
             drivers_[Net::kReceiveQueue].submit(kBuffers + next_buffer_++ % 6 * kSlot, size, cut, true);
-        kick(Net::kReceiveQueue);
+        kick(*net_, Net::kReceiveQueue);
     }
 
     void arrive() {
@@ -129,45 +117,6 @@ private:
         std::string frame(content.begin(), content.end());
         frame.resize(frame.size() + input_.take<uint8_t>() * 255u);
         if (tap_->waiting.size() < kMostWaiting) tap_->push(std::move(frame));
-    }
-
-    void poke() {
-        const auto at = input_.take<uint16_t>();  // the rings lie low
-        const auto bytes = input_.bytes(input_.take<uint8_t>() % 32);
-        if (!bytes.empty()) memcpy(host_ + at, bytes.data(), bytes.size());
-        kick(input_.take<uint8_t>() % 2);
-    }
-
-    void kick(unsigned queue) {
-        if (active_ && !transport_.broken) net_->on_kick(queue);
-    }
-
-    void pause_or_resume() {
-        bool done = false;
-        if (!paused_)
-            net_->pause([&] { done = true; });
-        else
-            net_->resume();
-        CHECK(done != paused_);
-        paused_ = !paused_;
-    }
-
-    void activate(uint64_t wanted) {
-        features_ = kTransport | (wanted & net_->features());
-        for (unsigned i = 0; i < 2; ++i) {
-            drivers_[i].restart();
-            queues_[i] = *Queue::create(memory_, drivers_[i].layout(), features_, limits::kMaxQueueSize);
-        }
-        transport_.broken = false;
-        CHECK(net_->activate({memory_, features_, queues_, transport_}));
-        active_ = true;
-    }
-
-    void reset() {
-        bool drained = false;
-        net_->reset([&] { drained = true; });
-        CHECK(drained);
-        active_ = false;
     }
 
     void look_at_sent() {
@@ -185,29 +134,16 @@ private:
         tap_->sent.clear();
     }
 
-    const GuestMemory& memory_;
-    std::byte* const host_;
-    fuzz::Input input_;
-    std::array<fuzz::Driver, 2> drivers_;
-    std::array<Queue, 2> queues_;
-    fuzz::Transport transport_;
     mmds::DataStore store_{10'000};
     mmds::Service service_{store_, mmds::TokenAuthority({1, 2})};
     mmds::Port* port_ = nullptr;
     test::FakeTap* tap_ = nullptr;
     std::unique_ptr<Net> net_;
-    uint64_t features_ = 0, next_slot_ = 0, next_buffer_ = 0;
-    bool active_ = false, paused_ = false;
+    uint64_t next_slot_ = 0, next_buffer_ = 0;
 };
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-    static const GuestMemory memory = [] {
-        fuzz::be_quiet();
-        return fuzz::guest_memory(kMemory);
-    }();
-    memset(memory.regions()[0].host, 0, kMemory);
-    Script(memory, fuzz::Input(data, size)).run();
-    return 0;
+    return fuzz::DeviceScript::run<Script>(data, size);
 }

@@ -8,23 +8,19 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <array>
 #include <vector>
 
 #include "base/unix_socket.h"
-#include "tests/fuzz/driver.h"
+#include "tests/fuzz/device_script.h"
 
 using namespace wisp;
 using namespace wisp::virtio;
 
 namespace {
 
-constexpr uint64_t kMemory = 1 << 20;
-constexpr uint64_t kQueueBase[] = {0, 0x4000, 0x8000};
 constexpr uint64_t kSent = 0x10000, kSentSlots = 6, kSlot = 0x11000, kBuffers = 0x90000, kBufferSlots = 6;
 constexpr unsigned kCid = 3, kRx = 0, kTx = 1;
 constexpr size_t kMostPrograms = 8;
-constexpr uint64_t kFeatures = kFeatureVersion1 | kFeatureEventIdx | kFeatureIndirectDesc;
 
 enum Op : uint8_t {
     kPacket,
@@ -45,23 +41,19 @@ enum Op : uint8_t {
     kOps
 };
 
-class Script {
+class Script final : public fuzz::DeviceScript {
 public:
     Script(const GuestMemory& memory, fuzz::Input input)
-        : memory_(memory),
-          host_(memory.regions()[0].host),
-          input_(input),
-          drivers_{fuzz::Driver(host_, kMemory, kQueueBase[0]), fuzz::Driver(host_, kMemory, kQueueBase[1]),
-                   fuzz::Driver(host_, kMemory, kQueueBase[2])},
+        : DeviceScript(memory, input, 3),
           path_("/dev/shm/wisp-fuzz-" + std::to_string(getpid()) + ".v") {
         unlink(path_.c_str());
         unlink(listener_path().c_str());
         vsock_ = *Vsock::create(loop(), {kCid, path_});
         listener_ = *listen_unix(listener_path(), 4);
-        activate();
+        activate(*vsock_, kTransport);
     }
     ~Script() {
-        reset();
+        reset(*vsock_);
         CHECK(vsock_->connections() == 0);
         unlink(listener_path().c_str());
     }
@@ -77,11 +69,6 @@ public:
     }
 
 private:
-    static Loop& loop() {
-        static const std::unique_ptr<Loop> loop = *Loop::create(Loop::Backend::kEpoll);
-        return *loop;
-    }
-    static void turn() { CHECK(loop().turn(0)); }
     std::string listener_path() const { return path_ + "_5000"; }
 
     void step(Op op) {
@@ -97,20 +84,18 @@ private:
                 const auto size = input_.take<uint16_t>(), cut = input_.take<uint16_t>();
                 for (unsigned i = 0; i < count; ++i)
                     drivers_[kRx].submit(kBuffers + next_buffer_++ % kBufferSlots * kSlot, size, cut, true);
-                return kick(kRx);
+                return kick(*vsock_, kRx);
             }
             case kAnyChain: {
                 const unsigned queue = input_.take<uint8_t>() % 3;
                 drivers_[queue].submit_any(input_);
                 trusted_ = false;
-                return kick(queue);
+                return kick(*vsock_, queue);
             }
             case kPoke: {
-                const auto at = input_.take<uint16_t>();
-                const auto bytes = input_.bytes(input_.take<uint8_t>() % 32);
-                if (!bytes.empty()) memcpy(host_ + at, bytes.data(), bytes.size());
+                poke();
                 trusted_ = false;
-                return kick(input_.take<uint8_t>() % 3);
+                return kick(*vsock_, input_.take<uint8_t>() % 3);
             }
             case kConnect: {
                 UnixSocket program = connect_unix(path_);
@@ -133,10 +118,12 @@ private:
                 if (OwnedFd* fd = program()) programs_.erase(programs_.begin() + (fd - programs_.data()));
                 return;
             case kReset:
-                reset();
-                return activate();
+                reset(*vsock_);
+                trusted_ = true;
+                next_buffer_ = 0;
+                return activate(*vsock_, kTransport);
             case kPause:
-                return pause_or_resume();
+                return pause_or_resume(*vsock_);
             case kTurn:
                 return turn();
             case kEvent:
@@ -201,38 +188,7 @@ private:
         const uint64_t at = kSent + next_slot_++ % kSentSlots * kSlot;
         if (!bytes.empty()) memcpy(host_ + at, bytes.data(), bytes.size());
         drivers_[kTx].submit(at, std::min(bytes.size() + more, kSlot), cut, false);
-        kick(kTx);
-    }
-
-    void kick(unsigned queue) {
-        if (!transport_.broken) vsock_->on_kick(queue);
-    }
-
-    void pause_or_resume() {
-        bool done = false;
-        if (!paused_)
-            vsock_->pause([&] { done = true; });
-        else
-            vsock_->resume();
-        CHECK(done != paused_);
-        paused_ = !paused_;
-    }
-
-    void activate() {
-        for (unsigned i = 0; i < 3; ++i) {
-            drivers_[i].restart();
-            queues_[i] = *Queue::create(memory_, drivers_[i].layout(), kFeatures, limits::kMaxQueueSize);
-        }
-        transport_.broken = false;
-        trusted_ = true;
-        next_buffer_ = 0;
-        CHECK(vsock_->activate({memory_, kFeatures, queues_, transport_}));
-    }
-
-    void reset() {
-        bool drained = false;
-        vsock_->reset([&] { drained = true; });
-        CHECK(drained);
+        kick(*vsock_, kTx);
     }
 
     // As long as the guest has not meddled with its rings, used elements are the device's own.
@@ -242,7 +198,7 @@ private:
             CHECK(used.head < fuzz::Driver::kSize);
             if (used.written == 0) continue;
             fuzz::Driver::Descriptor first{};
-            memcpy(&first, host_ + kQueueBase[kRx] + used.head * sizeof first, sizeof first);
+            memcpy(&first, host_ + ring(kRx) + used.head * sizeof first, sizeof first);
             virtio_vsock_hdr header{};
             CHECK(used.written >= sizeof header && used.written <= kSlot);
             if (first.length < sizeof header || first.address < kBuffers) continue;  // the next chain lies over it
@@ -255,29 +211,17 @@ private:
         return header.src_port;
     }
 
-    const GuestMemory& memory_;
-    std::byte* const host_;
-    fuzz::Input input_;
-    std::array<fuzz::Driver, 3> drivers_;
-    std::array<Queue, 3> queues_;
-    fuzz::Transport transport_;
     const std::string path_;
     std::unique_ptr<Vsock> vsock_;
     OwnedFd listener_;
     std::vector<OwnedFd> programs_;
     uint64_t next_slot_ = 0, next_buffer_ = 0;
     uint32_t last_host_port_ = 1u << 30;
-    bool paused_ = false, trusted_ = true;
+    bool trusted_ = true;
 };
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-    static const GuestMemory memory = [] {
-        fuzz::be_quiet();
-        return fuzz::guest_memory(kMemory);
-    }();
-    memset(memory.regions()[0].host, 0, kMemory);
-    Script(memory, fuzz::Input(data, size)).run();
-    return 0;
+    return fuzz::DeviceScript::run<Script>(data, size);
 }
