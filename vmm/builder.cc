@@ -2,15 +2,13 @@
 //
 // How a machine is built, from nothing to vCPUs in the guest: read Machine::launch() first.
 //
-// Two threads share the work. This one makes the VM, whose creation waits for the kernel more than it works (on a host
-// with one CPU to spare, that wait must begin first, or nothing fits into it), then the devices. The boot vCPU's thread
-// loads the guest meanwhile, prepares its vCPU, and goes straight into the guest once both are there.
+// Two threads share the work. The boot vCPU's makes the VM (vmm/head_start.h) and loads the guest; this one gives the VM
+// its memory, devices and boot vCPU. What either of them would wait for idly, the other's work, it does itself if that
+// is not begun.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
-
-#include <chrono>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -35,32 +33,34 @@ uint64_t host_memory_mib() {
 
 }  // namespace
 
-Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const config::VmConfig& config) {
-    std::unique_ptr<Machine> machine(new Machine(host, config));
-    machine->kvm_ = TRY(Kvm::open());
+Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const config::VmConfig& config,
+                                                 std::unique_ptr<HeadStart> head_start) {
+    std::unique_ptr<Machine> machine(new Machine(host, config, std::move(head_start)));
     TRY(machine->map_memory());
     TRY(machine->place_devices());
-    machine->vm_outcome_ = machine->start_vcpu_threads();
-    if (machine->vm_outcome_) machine->vm_outcome_ = machine->create_vm();
-    machine->vm_ready_.count_down();
-    if (machine->vm_outcome_) machine->devices_outcome_ = machine->add_devices();
-    if (machine->devices_outcome_)
-        for (const auto& vcpu : machine->vcpus_) vcpu->let_go();
-    machine->devices_ready_.count_down();
-    machine->ask_cpuid();
-    const auto prepared = machine->wait_for_vcpus();  // the boot vCPU may be in the guest by now
-    TRY(machine->vm_outcome_);
-    TRY(machine->devices_outcome_);
-    TRY(prepared);
+    const auto started = machine->start_vcpu_threads();
+    if (!started) machine->vm_set_up_.run([&] { return started; });
+    machine->boot_vcpu_.run([&]() -> Result<VcpuFd> {
+        TRY(started);
+        machine->share_the_work();
+        auto built = machine->build_boot_vcpu();
+        if (built)
+            for (const auto& vcpu : machine->vcpus_) vcpu->let_go();
+        return built;
+    });
+    TRY(machine->wait_for_vcpus());  // the boot vCPU may be in the guest by now
+    TRY(started);
     machine->stay_out_of_exit();
     TRY(machine->console_->start());
     TRY(host.seccomp.install(policy::Phase::kLoop));  // from here on nothing is built any more
     return machine;
 }
 
-Machine::Machine(const MachineHost& host, const config::VmConfig& config)
+Machine::Machine(const MachineHost& host, const config::VmConfig& config, std::unique_ptr<HeadStart> head_start)
     : host_(host),
       config_(config),
+      head_start_(std::move(head_start)),
+      vm_(head_start_->vm()),
       i8042_(host.stop, [this] { host_.loop.post([this] { raise_keyboard_interrupt(); }); }),
       power_(host.stop),
       pit_(vm_),
@@ -92,13 +92,24 @@ Result<void> Machine::place_devices() {
 
 Result<void> Machine::start_vcpu_threads() {
     TRY(install_vcpu_kick_handler());
-    for (unsigned id = 0; id < config_.machine.vcpu_count; ++id) {
-        vcpus_.push_back(std::make_unique<Vcpu>(id, Vcpu::World{mmio_, ports_, host_.stop, host_.timeline}));
-        auto started = vcpus_.back()->start([this, id] { return prepare_vcpu(id); }, vcpus_prepared_);
-        if (started) continue;
-        for (unsigned missing = id; missing < config_.machine.vcpu_count; ++missing) vcpus_prepared_.count_down();
-        return started;
-    }
+    auto started = start_boot_vcpu_thread();
+    for (unsigned id = 1; started && id < config_.machine.vcpu_count; ++id) started = start_vcpu_thread(id);
+    for (auto id = vcpus_.size(); id < config_.machine.vcpu_count; ++id) vcpus_prepared_.count_down();
+    return started;
+}
+
+Result<void> Machine::start_boot_vcpu_thread() {
+    auto worker = head_start_->take_worker();
+    if (!worker) worker = TRY_CONTEXT("vCPU 0", Worker::start(vcpu_thread_name(0)));
+    vcpus_.push_back(std::make_unique<Vcpu>(0, vcpu_world()));
+    vcpus_.back()->start(std::move(worker), [this] { return prepare_boot_vcpu(); }, vcpus_prepared_);
+    return {};
+}
+
+Result<void> Machine::start_vcpu_thread(unsigned id) {
+    auto worker = TRY_CONTEXT(format("vCPU %u", id), Worker::start(vcpu_thread_name(id)));
+    vcpus_.push_back(std::make_unique<Vcpu>(id, vcpu_world()));
+    vcpus_.back()->start(std::move(worker), [this, id] { return prepare_vcpu(id); }, vcpus_prepared_);
     return {};
 }
 
@@ -110,9 +121,17 @@ Result<void> Machine::add_devices() {
     return add_vsock();
 }
 
+// On both threads. Which of them sets the VM up, and which asks for CPUID, is for HeadStart to say.
+void Machine::share_the_work() {
+    if (head_start_->begun() && !head_start_->has_vm_soon()) use_the_wait();
+    if (head_start_->begun() && !HeadStart::is_where_grace_periods_end()) head_start_->ask_cpuid();
+    vm_set_up_.run([this] { return set_up_vm(); });
+}
+
 // All slots before anything else changes the VM: see vmm/kvm.h.
-Result<void> Machine::create_vm() {
-    vm_ = TRY(kvm_->create_vm());
+Result<void> Machine::set_up_vm() {
+    TRY(head_start_->make_vm());
+    if (config_.cpu_config) TRY(check_capabilities(*head_start_->kvm(), config_.cpu_config->kvm_capabilities));
     TRY(vm_.set_tss_address(boot::kKvmTss));
     const auto log = config_.machine.track_dirty_pages ? Vm::DirtyLog::kOn : Vm::DirtyLog::kOff;
     for (uint32_t slot = 0; slot < memory_.regions().size(); ++slot)
@@ -122,79 +141,71 @@ Result<void> Machine::create_vm() {
     return {};
 }
 
-// On the vCPUs' own threads, all of them at once.
-Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
-    if (id != 0) {
-        auto vcpu = create_vcpu(id);
-        others_prepared_.count_down();                               // well or not
-        if (vcpu) TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
-        return vcpu;
-    }
-    TRY(load_guest());
-    host_.timeline.mark(Mark::kKernelLoaded);
-    ask_cpuid();
-    warm_up();
-    VcpuFd vcpu = TRY(create_vcpu(id));
-    TRY(prepare_boot_vcpu(vcpu));
-    TRY(host_.seccomp.install(policy::Phase::kVcpu));
-    return vcpu;
-}
-
-// KVM asks every leaf of the CPU, which is slow where CPUID itself is emulated. Whichever thread has the time does it.
-void Machine::ask_cpuid() {
-    if (cpuid_asked_.test_and_set()) return;
-    cpuid_ = template_cpuid();
-    cpuid_ready_.count_down();
-}
-
-/// What the guest's CPUs can be, as far as that is the same for all.
-Result<CpuidTable> Machine::template_cpuid() {
-    CpuidTable table = TRY(kvm_->supported_cpuid());
-    if (config_.cpu_config)
-        cpu_template_ = *config_.cpu_config;
-    else if (config_.machine.cpu_template)
-        cpu_template_ = TRY(static_template(*config_.machine.cpu_template, table));
-    TRY(check_capabilities(*kvm_, cpu_template_.kvm_capabilities));
-    return apply_cpuid_modifiers(std::move(table), cpu_template_.cpuid_modifiers);
-}
-
-// A VM that is not there after a moment waits for a grace period, which takes many: the time goes into pages that the
-// guest will touch in any case, and would otherwise fault in one by one.
-void Machine::warm_up() {
-    using namespace std::chrono_literals;
-    if (vm_ready_.wait_for(1ms)) return;
+// For whoever cannot go on before the VM is there. The time that is left goes into pages that the guest will touch in any
+// case, and would otherwise fault in one by one.
+void Machine::use_the_wait() {
+    guest_loaded_.run([this] { return load_guest(); });
+    if (!guest_loaded_.wait()) return;
+    head_start_->ask_cpuid();
+    if (head_start_->has_vm_soon()) return;
     for (const auto& [pages, kind] : boot::early_pages(memory_, kernel_)) {
-        if (vm_ready_.is_over()) return;
+        if (head_start_->has_vm()) return;
         // Linux 5.14. Where it fails, nothing is lost.
         using Kind = boot::EarlyPages::Kind;
         madvise(pages.host_address(), pages.size(), kind == Kind::kFile ? MADV_POPULATE_READ : MADV_POPULATE_WRITE);
     }
 }
 
-Result<VcpuFd> Machine::create_vcpu(unsigned id) {
-    vm_ready_.wait();
-    TRY(vm_outcome_);
-    VcpuFd vcpu = TRY(vm_.create_vcpu(id));
-    cpuid_ready_.wait();
-    const CpuTopology topology{config_.machine.vcpu_count, config_.machine.smt};
-    TRY(vcpu.set_cpuid(normalize_cpuid(TRY(cpuid_), topology, id)));
-    TRY(vcpu.set_xcr0(*cpuid_));
-    TRY(vcpu.set_msrs(kBootMsrs));
-    TRY(apply_msr_modifiers(vcpu, cpu_template_.msr_modifiers));
-    return vcpu;
+// On the boot vCPU's thread, which has its filter before its vCPU is there.
+Result<VcpuFd> Machine::prepare_boot_vcpu() {
+    if (head_start_->begun()) share_the_work();
+    use_the_wait();
+    TRY(guest_loaded_.wait());
+    TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
+    TRY(vm_set_up_.wait());  // asleep: this CPU may be wanted for it
+    return std::move(head_start_->wait_for(boot_vcpu_));
 }
 
 // The other vCPUs wait in the kernel for the guest's INIT and SIPI, which must find them there.
-Result<void> Machine::prepare_boot_vcpu(const VcpuFd& vcpu) {
-    devices_ready_.wait();
-    TRY(devices_outcome_);
+Result<VcpuFd> Machine::build_boot_vcpu() {
+    TRY(vm_set_up_.wait());
+    TRY(add_devices());
+    VcpuFd vcpu = TRY(create_vcpu(0));
     TRY(connect_devices());
+    TRY(head_start_->wait_for(guest_loaded_));
     kvm_sregs sregs = TRY(vcpu.sregs());
     boot::set_entry_sregs(kernel_.protocol, sregs);
     TRY(vcpu.set_sregs(sregs));
     TRY(vcpu.set_regs(boot::entry_registers(kernel_.protocol, kernel_.entry)));
     others_prepared_.wait();
-    return {};
+    return vcpu;
+}
+
+// On the other vCPUs' own threads, all of them at once.
+Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
+    auto vcpu = create_vcpu(id);
+    others_prepared_.count_down();                               // well or not
+    if (vcpu) TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
+    return vcpu;
+}
+
+Result<VcpuFd> Machine::create_vcpu(unsigned id) {
+    TRY(vm_set_up_.wait());
+    VcpuFd vcpu = TRY(vm_.create_vcpu(id));
+    const auto& host = head_start_->cpuid();
+    if (!host) return std::unexpected(host.error());
+    config::CpuConfig cpu;  // what all of the guest's CPUs are made to look like
+    if (config_.cpu_config)
+        cpu = *config_.cpu_config;
+    else if (config_.machine.cpu_template)
+        cpu = TRY(static_template(*config_.machine.cpu_template, *host));
+    const CpuTopology topology{config_.machine.vcpu_count, config_.machine.smt};
+    const CpuidTable table = TRY(apply_cpuid_modifiers(*host, cpu.cpuid_modifiers));
+    TRY(vcpu.set_cpuid(normalize_cpuid(table, topology, id)));
+    TRY(vcpu.set_xcr0(table));
+    TRY(vcpu.set_msrs(kBootMsrs));
+    TRY(apply_msr_modifiers(vcpu, cpu.msr_modifiers));
+    return vcpu;
 }
 
 Result<void> Machine::add_platform_devices() {
@@ -275,6 +286,7 @@ Result<void> Machine::load_guest() {
     }
     boot::EntryPoint entry = TRY(boot::set_up_boot(memory_, request));
     kernel_ = std::move(entry.kernel);
+    host_.timeline.mark(Mark::kKernelLoaded);
     return {};
 }
 

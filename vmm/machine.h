@@ -10,7 +10,6 @@
 
 #include <unistd.h>
 
-#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "base/guest_memory.h"
 #include "base/loop.h"
 #include "base/metrics.h"
+#include "base/once.h"
 #include "virtio/block.h"
 #include "virtio/mmio.h"
 #include "virtio/vsock.h"
@@ -26,6 +26,7 @@
 #include "vmm/boot/kernel_lease.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/console.h"
+#include "vmm/head_start.h"
 #include "vmm/kvm.h"
 #include "vmm/legacy/guest_status.h"
 #include "vmm/legacy/i8042.h"
@@ -54,8 +55,10 @@ struct MachineHost {
 
 class Machine {
 public:
-    /// Builds the VM that `config` describes and lets its vCPUs run. `config` has a boot source.
-    static Result<std::unique_ptr<Machine>> launch(const MachineHost& host, const config::VmConfig& config);
+    /// Builds the VM that `config` describes, from the VM that `head_start` begins, and lets its vCPUs run. `config` has a
+    /// boot source.
+    static Result<std::unique_ptr<Machine>> launch(const MachineHost& host, const config::VmConfig& config,
+                                                   std::unique_ptr<HeadStart> head_start);
 
     /// Gets all vCPUs out of the guest and all I/O in flight done, then calls `on_paused`, on the loop.
     void pause(std::function<void()> on_paused);
@@ -86,32 +89,36 @@ public:
     std::optional<unsigned> guest_exit_status() const { return status_.exit_status(); }
 
 private:
-    Machine(const MachineHost& host, const config::VmConfig& config);
+    Machine(const MachineHost& host, const config::VmConfig& config, std::unique_ptr<HeadStart> head_start);
 
     // The steps of launch(), in their order.
     Result<void> map_memory();
     Result<void> place_devices();
     Result<void> start_vcpu_threads();
-    Result<void> create_vm();
+    Result<void> start_boot_vcpu_thread();
+    Result<void> start_vcpu_thread(unsigned id);
+    Vcpu::World vcpu_world() const { return {mmio_, ports_, host_.stop, host_.timeline}; }
+    void share_the_work();
+    Result<void> set_up_vm();
+    Result<VcpuFd> build_boot_vcpu();
     Result<void> add_devices();
     Result<void> add_platform_devices();
     void raise_keyboard_interrupt();
     Result<void> add_drives();
     Result<void> add_vsock();
     Result<void> add_virtio(std::unique_ptr<virtio::Device> device);
+    Result<void> connect_devices();
     Result<void> wait_for_vcpus();
     void stay_out_of_exit();
 
-    // On the vCPUs' own threads, the guest on the boot vCPU's
+    // On the vCPUs' own threads
+    Result<VcpuFd> prepare_boot_vcpu();
     Result<VcpuFd> prepare_vcpu(unsigned id);
+    // On whichever has the time
+    void use_the_wait();
     Result<void> load_guest();
     Result<void> open_kernel(boot::BootRequest& request);
-    void ask_cpuid();
-    Result<CpuidTable> template_cpuid();
-    void warm_up();
     Result<VcpuFd> create_vcpu(unsigned id);
-    Result<void> prepare_boot_vcpu(const VcpuFd& vcpu);
-    Result<void> connect_devices();
 
     void pause_devices(std::function<void()> on_paused);
 
@@ -120,12 +127,11 @@ private:
     const config::VmConfig config_;
 
     // In the order in which they are made; C++ takes them down in reverse.
-    std::optional<Kvm> kvm_;
     GuestMemory memory_;
-    Vm vm_;
-    Result<void> vm_outcome_, devices_outcome_;  // settled before the countdown of that name
-    std::atomic_flag cpuid_asked_;
-    Countdown vm_ready_{1}, devices_ready_{1}, cpuid_ready_{1};
+    const std::unique_ptr<HeadStart> head_start_;
+    const Vm& vm_;
+    Once<> vm_set_up_, guest_loaded_;
+    Once<VcpuFd> boot_vcpu_;
     Bus mmio_, ports_;
     std::unique_ptr<Console> console_;
     OwnedFd console_irq_;
@@ -141,8 +147,6 @@ private:
     OwnedFd kernel_file_;
     boot::KernelLease kernel_lease_;
     boot::LoadedKernel kernel_;
-    config::CpuConfig cpu_template_;  // this and the next: settled before cpuid_ready_
-    Result<CpuidTable> cpuid_;
     Countdown vcpus_prepared_, others_prepared_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
 };

@@ -16,6 +16,7 @@
 #include "vmm/config/json.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/controller.h"
+#include "vmm/head_start.h"
 #include "vmm/monitor.h"
 #include "vmm/seccomp.h"
 #include "vmm/signals.h"
@@ -101,9 +102,15 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
         return give_up(ExitCode::kGenericError, {"snapshots are not part of this version of Wisp"});
     if (arguments->start_time_us) start_ns = *arguments->start_time_us * 1000;
     log::configure(log_config(*arguments));
-    // Before anything else is read: all of it is built under the filter of the set-up phase.
     auto seccomp = Seccomp::create(*arguments);
     if (!seccomp) return give_up(ExitCode::kGenericError, seccomp.error());
+    std::unique_ptr<HeadStart> head_start;
+    if (arguments->config_file) {
+        auto begun = HeadStart::begin();
+        if (!begun) return give_up(ExitCode::kBadConfiguration, begun.error());
+        head_start = *std::move(begun);
+    }
+    // Before anything else is read: from here on both threads are under the filter of the set-up phase.
     if (auto installed = seccomp->install(policy::Phase::kSetUp); !installed)
         return give_up(ExitCode::kGenericError, installed.error());
     LOG_INFO("Running Wisp v%s (Firecracker API v%s)", kVersion, kFirecrackerVersion);
@@ -127,6 +134,7 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
             return give_up(ExitCode::kBadConfiguration, set.error());
     }
     Monitor& running = *monitor->release();  // never taken down
+    running.set_head_start(std::move(head_start));
     return arguments->no_api ? run_without_api(*arguments, running, *config)
                              : run_with_api(*arguments, running, config);
 }

@@ -15,6 +15,7 @@
 #include "base/loop.h"
 #include "vmm/arguments.h"
 #include "vmm/controller.h"
+#include "vmm/head_start.h"
 #include "vmm/machine.h"
 #include "vmm/metrics_sink.h"
 #include "vmm/seccomp.h"
@@ -35,6 +36,9 @@ public:
     void set_api_metrics(std::function<void(MetricsVisitor&)> source) { api_metrics_ = std::move(source); }
     /// All that is counted, in Prometheus' text format.
     std::string prometheus() const;
+
+    /// What start() then goes on from; without it, it begins by itself.
+    void set_head_start(std::unique_ptr<HeadStart> head_start) { head_start_ = std::move(head_start); }
 
     /// What the guest finds in its metadata service; must outlive the machine.
     void set_metadata(const mmds::DataStore& metadata) { metadata_ = &metadata; }
@@ -77,6 +81,7 @@ private:
     std::unique_ptr<Loop> loop_;
     std::unique_ptr<SignalWatch> signals_;
     std::unique_ptr<StopSink> stop_sink_;
+    std::unique_ptr<HeadStart> head_start_;
     std::unique_ptr<Machine> machine_;
     OwnedFd log_file_;
     std::unique_ptr<MetricsSink> metrics_;

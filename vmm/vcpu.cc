@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/vcpu.h"
 
-#include <sched.h>
-
 #include <csignal>
 #include <cstring>
 
@@ -13,34 +11,7 @@ namespace wisp {
 
 namespace {
 
-// The deepest a vCPU thread goes is a device's register handler and a log line.
-constexpr size_t kStackSize = 128 << 10;
-
 void on_kick(int) {}  // the signal's work is done by arriving: KVM_RUN returns
-
-const char* thread_name(unsigned id) {
-    static constexpr const char* kNames[] = {
-        "fc_vcpu 0",  "fc_vcpu 1",  "fc_vcpu 2",  "fc_vcpu 3",  "fc_vcpu 4",  "fc_vcpu 5",  "fc_vcpu 6",  "fc_vcpu 7",
-        "fc_vcpu 8",  "fc_vcpu 9",  "fc_vcpu 10", "fc_vcpu 11", "fc_vcpu 12", "fc_vcpu 13", "fc_vcpu 14", "fc_vcpu 15",
-        "fc_vcpu 16", "fc_vcpu 17", "fc_vcpu 18", "fc_vcpu 19", "fc_vcpu 20", "fc_vcpu 21", "fc_vcpu 22", "fc_vcpu 23",
-        "fc_vcpu 24", "fc_vcpu 25", "fc_vcpu 26", "fc_vcpu 27", "fc_vcpu 28", "fc_vcpu 29", "fc_vcpu 30", "fc_vcpu 31"};
-    return kNames[id];
-}
-
-cpu_set_t allowed_cpus() {
-    cpu_set_t cpus;
-    CPU_ZERO(&cpus);
-    sched_getaffinity(0, sizeof cpus, &cpus);
-    return cpus;
-}
-
-// A new thread is often put on its creator's CPU and waits there until the creator sleeps or is preempted, though
-// another CPU idles: 1 to 2 ms, more than all of its work. So it starts on another one, and may go anywhere from then
-// on.
-cpu_set_t other_cpus(cpu_set_t cpus) {
-    if (const int here = sched_getcpu(); here >= 0) CPU_CLR(static_cast<unsigned>(here), &cpus);
-    return cpus;
-}
 
 std::string internal_error_text(const kvm_run& page) {
     const auto& internal = page.internal;
@@ -58,6 +29,15 @@ std::string internal_error_text(const kvm_run& page) {
 
 }  // namespace
 
+const char* vcpu_thread_name(unsigned id) {
+    static constexpr const char* kNames[] = {
+        "fc_vcpu 0",  "fc_vcpu 1",  "fc_vcpu 2",  "fc_vcpu 3",  "fc_vcpu 4",  "fc_vcpu 5",  "fc_vcpu 6",  "fc_vcpu 7",
+        "fc_vcpu 8",  "fc_vcpu 9",  "fc_vcpu 10", "fc_vcpu 11", "fc_vcpu 12", "fc_vcpu 13", "fc_vcpu 14", "fc_vcpu 15",
+        "fc_vcpu 16", "fc_vcpu 17", "fc_vcpu 18", "fc_vcpu 19", "fc_vcpu 20", "fc_vcpu 21", "fc_vcpu 22", "fc_vcpu 23",
+        "fc_vcpu 24", "fc_vcpu 25", "fc_vcpu 26", "fc_vcpu 27", "fc_vcpu 28", "fc_vcpu 29", "fc_vcpu 30", "fc_vcpu 31"};
+    return kNames[id];
+}
+
 int vcpu_kick_signal() {
     return SIGRTMIN;
 }
@@ -69,37 +49,18 @@ Result<void> install_vcpu_kick_handler() {
     return {};
 }
 
-Result<void> Vcpu::start(std::function<Result<VcpuFd>()> prepare, Countdown& prepared) {
+void Vcpu::start(std::unique_ptr<Worker> worker, std::function<Result<VcpuFd>()> prepare, Countdown& prepared) {
     prepare_ = std::move(prepare);
     prepared_ = &prepared;
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, kStackSize);
-    allowed_cpus_ = allowed_cpus();
-    if (const cpu_set_t others = other_cpus(allowed_cpus_); CPU_COUNT(&others) > 0)
-        pthread_attr_setaffinity_np(&attributes, sizeof others, &others);
-    errno = pthread_create(&thread_, &attributes, thread_main, this);
-    pthread_attr_destroy(&attributes);
-    if (errno) return fail_errno("cannot start the thread of vCPU %u", id_);
-    started_ = true;
-    return {};
+    worker_ = std::move(worker);
+    worker_->run([this] { run(); });
 }
 
 Vcpu::~Vcpu() {
-    if (!started_) return;
-    request(Request::kEnd);
-    pthread_join(thread_, nullptr);
-}
-
-void* Vcpu::thread_main(void* self) {
-    static_cast<Vcpu*>(self)->run();
-    return nullptr;
+    if (worker_) request(Request::kEnd);
 }
 
 void Vcpu::run() {
-    log::set_thread_name(thread_name(id_));
-    sched_setaffinity(0, sizeof allowed_cpus_, &allowed_cpus_);
-    pthread_setname_np(pthread_self(), thread_name(id_));
     auto made = prepare_();
     if (made)
         fd_ = *std::move(made);
@@ -154,7 +115,7 @@ void Vcpu::request(Request wanted) {
     if (!fd_.valid()) return;  // it has failed, or ended, before it was in the guest
     // Set before the signal is sent: a KVM_RUN that the signal comes too early for returns at once.
     __atomic_store_n(&fd_.run_page().immediate_exit, 1, __ATOMIC_RELEASE);
-    pthread_kill(thread_, vcpu_kick_signal());
+    pthread_kill(worker_->thread(), vcpu_kick_signal());
 }
 
 void Vcpu::resume() {

@@ -6,24 +6,26 @@
 // thread.
 #pragma once
 
-#include <pthread.h>
-
 #include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 
 #include "base/bus.h"
 #include "base/countdown.h"
 #include "base/latency.h"
 #include "base/result.h"
+#include "base/worker.h"
 #include "vmm/kvm.h"
 #include "vmm/stop.h"
 #include "vmm/timeline.h"
 
 namespace wisp {
+
+const char* vcpu_thread_name(unsigned id);
 
 /// The signal that gets a vCPU thread out of the guest. It does nothing else.
 int vcpu_kick_signal();
@@ -47,10 +49,9 @@ public:
     /// is.
     ~Vcpu();
 
-    /// Starts the thread. It makes its vCPU by `prepare` (on the thread itself: CPUID and MSRs of several vCPUs are set
-    /// up at once), then waits for let_go(). `prepared` counts down when preparation has ended, well or not: see
-    /// outcome().
-    Result<void> start(std::function<Result<VcpuFd>()> prepare, Countdown& prepared);
+    /// Gives the vCPU its thread, on which `prepare` gets it ready; then it waits for let_go(). `prepared` counts down
+    /// when preparation has ended, well or not: see outcome().
+    void start(std::unique_ptr<Worker> worker, std::function<Result<VcpuFd>()> prepare, Countdown& prepared);
     /// How preparation ended. After the countdown.
     Result<void> outcome() const { return outcome_; }
     /// The vCPU itself. After the countdown.
@@ -73,7 +74,6 @@ public:
 private:
     enum class Request : int { kRun, kPause, kEnd };
 
-    static void* thread_main(void* self);
     void run();
     /// False: the thread is to end.
     bool wait_until_running();
@@ -92,9 +92,6 @@ private:
     Result<void> outcome_;
     std::function<Result<VcpuFd>()> prepare_;
     Countdown* prepared_ = nullptr;
-    pthread_t thread_{};
-    cpu_set_t allowed_cpus_{};
-    bool started_ = false;
     std::mutex mutex_;  // for waiting; the request alone is read without it
     std::condition_variable requested_;
     std::atomic<Request> request_ = Request::kPause;
@@ -104,6 +101,7 @@ private:
         std::atomic<uint64_t> count = 0, sum_ns = 0, min_ns = 0, max_ns = 0;
     };
     std::array<AccessTimes, kAccesses> accesses_;
+    std::unique_ptr<Worker> worker_;  // last: it ends before what it uses goes
 };
 
 }  // namespace wisp

@@ -30,14 +30,14 @@ std::span<const sock_filter> filter_of(Phase phase) {
 }  // namespace
 
 Result<void> install(Phase phase) {
-    return install(filter_of(phase));
+    return install(filter_of(phase), phase == Phase::kSetUp ? SECCOMP_FILTER_FLAG_TSYNC : 0);
 }
 
-Result<void> install(std::span<const sock_filter> filter) {
+Result<void> install(std::span<const sock_filter> filter, unsigned flags) {
     if (filter.empty()) return {};
     const sock_fprog program = {static_cast<unsigned short>(filter.size()), const_cast<sock_filter*>(filter.data())};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno("cannot set no_new_privs");
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) != 0)
         return fail_errno("cannot install the system call filter (--no-seccomp runs without, for debugging)");
     return {};
 }

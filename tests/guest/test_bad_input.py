@@ -233,7 +233,7 @@ def test_threads_that_may_not_be_made(tmp_path, threads):
     capability = "-all,+dac_override"
     somebody = ("setpriv", "--reuid=54321", "--clear-groups", f"--inh-caps={capability}", f"--ambient-caps={capability}",
                 f"--bounding-set={capability}")
-    refused(tmp_path, wisp.machine(wisp.guest("reset"), vcpus=8), "cannot start the thread of vCPU",
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), vcpus=8), r"vCPU \d: cannot start its thread: .*unavailable",
             wrapper=(*somebody, "prlimit", f"--nproc={threads}"))
 
 
