@@ -16,14 +16,9 @@ namespace {
 // Busy-polling. As a guest answers within some tens of microseconds or not for long, more than that is not worth its
 // CPU.
 constexpr uint64_t kDefaultSpin_ns = 50'000;
-constexpr uint64_t kShortestSpin_ns = 6'000;
 constexpr uint64_t kLongestSpin_ns =
     1'000'000;  // of one turn, while there is work all the time: timers want their turn
 constexpr int kLooksPerClock = 8;
-// What we wait for may need the very CPU that we spin on: then a longer spin only delays it. So when this many found
-// nothing, and none needed more than half of its time to find something, half of it has to do for so many sleeps.
-constexpr unsigned kSpinsInVain = 4;
-constexpr unsigned kSleepsBeforeLonger = 1000;
 
 bool may_spin() {
     cpu_set_t cpus;
@@ -144,38 +139,35 @@ bool Loop::arm_sources() {
 
 // Looks at the sources for as long as that has paid lately. True if there is something to do now.
 bool Loop::spin(int64_t timeout_ns) {
-    if (spin_.now_ns == 0 || sources_.empty()) return false;
-    const uint64_t start_ns = monotonic_ns();
-    const uint64_t latest_ns = start_ns + kLongestSpin_ns;
-    uint64_t until_ns = start_ns + spin_.now_ns;
-    spin_.idle_since_ns = start_ns;
-    uint64_t now_ns = start_ns;
-    const auto found = [&] {
-        if (now_ns - spin_.idle_since_ns > spin_.now_ns / 2) spin_.in_vain = 0;
-    };
-    if (timeout_ns >= 0 && static_cast<uint64_t>(timeout_ns) < spin_.now_ns)
+    spin_ = &spins_[std::exchange(answer_expected_, false)];
+    if (spin_->length_ns() == 0 || sources_.empty()) return false;
+    uint64_t now_ns = monotonic_ns();
+    const uint64_t latest_ns = now_ns + kLongestSpin_ns;
+    idle_since_ns_ = now_ns;
+    if (timeout_ns >= 0 && static_cast<uint64_t>(timeout_ns) < spin_->length_ns())
         return false;  // a timer is due before that
+    bool worked = false;  // since the clock was read
     for (;;) {
         for (int i = 0; i < kLooksPerClock; ++i) {
             if (poller_->pending()) {
-                found();
+                spin_->found_after(now_ns - idle_since_ns_);
                 return true;
             }
             if (poll_sources()) {
-                if (until_ns != 0) found();
+                if (!worked) spin_->found_after(now_ns - idle_since_ns_);
                 ++turn_number_;  // each source had its turn
-                until_ns = 0;
+                worked = true;
             }
             __builtin_ia32_pause();
         }
         now_ns = monotonic_ns();
         if (now_ns >= latest_ns) return true;
-        if (until_ns == 0) {
-            until_ns = now_ns + spin_.now_ns;
-            spin_.idle_since_ns = now_ns;
+        if (std::exchange(worked, false)) {
+            spin_ = &spins_[std::exchange(answer_expected_, false)];
+            idle_since_ns_ = now_ns;
         }
-        if (now_ns >= until_ns) {
-            ++spin_.in_vain;
+        if (now_ns - idle_since_ns_ >= spin_->length_ns()) {
+            spin_->found_nothing();
             return false;
         }
     }
@@ -183,20 +175,10 @@ bool Loop::spin(int64_t timeout_ns) {
 
 // Sleeps, and learns from how long there was nothing to do whether a spin would have spared it.
 Result<void> Loop::sleep(int64_t timeout_ns) {
-    if (spin_.most_ns == 0 || sources_.empty()) return poller_->wait(timeout_ns);
-    const uint64_t since_ns = spin_.now_ns > 0 ? spin_.idle_since_ns : monotonic_ns();
+    if (most_spin_ns_ == 0 || sources_.empty()) return poller_->wait(timeout_ns);
+    if (spin_->length_ns() == 0) idle_since_ns_ = monotonic_ns();
     TRY(poller_->wait(timeout_ns));
-    const bool in_vain = spin_.in_vain >= kSpinsInVain;
-    if (in_vain) {
-        spin_.in_vain = 0;
-        spin_.not_longer_for = kSleepsBeforeLonger;
-    }
-    if (in_vain || monotonic_ns() - since_ns >= spin_.most_ns)
-        spin_.now_ns = spin_.now_ns / 2 < kShortestSpin_ns ? 0 : spin_.now_ns / 2;
-    else if (spin_.not_longer_for == 0)
-        spin_.now_ns = std::clamp(2 * spin_.now_ns, std::min(kShortestSpin_ns, spin_.most_ns), spin_.most_ns);
-    else
-        --spin_.not_longer_for;
+    spin_->slept(monotonic_ns() - idle_since_ns_, most_spin_ns_);
     return {};
 }
 

@@ -19,6 +19,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "base/spin.h"
 
 namespace wisp {
 
@@ -141,7 +142,11 @@ public:
     Polling poll(PollSource& source);
     /// Longest time to look at sources before sleeping; 0: none. How long it really is follows what has paid lately, so
     /// a loop without work sleeps. Off where there is one CPU only: whom we wait for could not run.
-    void set_busy_poll_ns(uint64_t most) { spin_.most_ns = most; }
+    void set_busy_poll_ns(uint64_t most) { most_spin_ns_ = most; }
+    /// Told by a source that has given the other side something to which there may be an answer at once. What has paid
+    /// then is learned by itself: after something that went elsewhere, to a program that perhaps needs this CPU,
+    /// another length pays.
+    void expect_answer() { answer_expected_ = true; }
 
     /// Takes a reference to a descriptor that the kernel drops in one of its own threads after this process has ended.
     /// For what is slow to close (a VM waits for several grace periods). Does nothing on epoll or when there is no
@@ -188,13 +193,10 @@ private:
     uint64_t turn_number_ = 0;
 
     std::vector<PollSource*> sources_;
-    struct {
-        uint64_t most_ns = 0;
-        uint64_t now_ns = 0;  // adapted: how long a spin lasts at present
-        uint64_t idle_since_ns = 0;
-        unsigned in_vain = 0;         // spins that found nothing since one that found something late
-        unsigned not_longer_for = 0;  // sleeps
-    } spin_;
+    uint64_t most_spin_ns_ = 0, idle_since_ns_ = 0;
+    Spin spins_[2];  // where an answer is expected: [1]
+    Spin* spin_ = spins_;
+    bool answer_expected_ = false;
 
     OwnedFd wake_;
     MemberWatcher<Loop, &Loop::run_posted> on_wake_{*this};

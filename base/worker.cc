@@ -18,7 +18,8 @@ constexpr size_t kStackSize = 128 << 10;
 sigset_t others_signals() {
     sigset_t set;
     sigfillset(&set);
-    for (const int own : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS, SIGTRAP, SIGABRT, SIGXFSZ, SIGRTMIN}) sigdelset(&set, own);
+    for (const int own : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS, SIGTRAP, SIGABRT, SIGXFSZ, SIGRTMIN})
+        sigdelset(&set, own);
     return set;
 }
 

@@ -300,6 +300,7 @@ void Block::settle() {
         bool wanted = false;
         for (Queue& queue : activation_->queues) wanted |= queue.publish();
         if (wanted) activation_->interrupt.signal_used();
+        loop_.expect_answer();
         record_latencies();  // after the driver knows
         if (starved_ && !pool_->empty()) {
             starved_ = false;

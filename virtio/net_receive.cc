@@ -52,7 +52,10 @@ void Net::receive_frames() {
         receiver.budget = limits::kNetServeBudget;
     }
     if (std::exchange(receiver.armed, false)) receive_queue().disable_notifications();
-    while (may_receive() && receiver.budget > 0 && receive_next()) publish();
+    while (may_receive() && receiver.budget > 0 && receive_next()) {
+        publish();
+        loop_.expect_answer();
+    }
     if (const char* fault = receive_queue().fault()) set_broken(fault);
 }
 

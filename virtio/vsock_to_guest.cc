@@ -128,6 +128,7 @@ void Vsock::send(Buffer& buffer, const virtio_vsock_hdr& header) {
     else
         buffer.header.copy_from(bytes);
     queue(kRx).push(std::move(buffer.chain), static_cast<uint32_t>(sizeof header) + header.len);
+    loop_.expect_answer();
     ++counters_.rx_packets_count;
 }
 

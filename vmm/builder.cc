@@ -2,9 +2,9 @@
 //
 // How a machine is built, from nothing to vCPUs in the guest: read Machine::launch() first.
 //
-// Two threads share the work. The boot vCPU's makes the VM (vmm/head_start.h) and loads the guest; this one gives the VM
-// its memory, devices and boot vCPU. What either of them would wait for idly, the other's work, it does itself if that
-// is not begun.
+// Two threads share the work. The boot vCPU's makes the VM (vmm/head_start.h) and loads the guest; this one gives the
+// VM its memory, devices and boot vCPU. What either of them would wait for idly, the other's work, it does itself if
+// that is not begun.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
@@ -141,8 +141,8 @@ Result<void> Machine::set_up_vm() {
     return {};
 }
 
-// For whoever cannot go on before the VM is there. The time that is left goes into pages that the guest will touch in any
-// case, and would otherwise fault in one by one.
+// For whoever cannot go on before the VM is there. The time that is left goes into pages that the guest will touch in
+// any case, and would otherwise fault in one by one.
 void Machine::use_the_wait() {
     guest_loaded_.run([this] { return load_guest(); });
     if (!guest_loaded_.wait()) return;
@@ -162,7 +162,7 @@ Result<VcpuFd> Machine::prepare_boot_vcpu() {
     use_the_wait();
     TRY(guest_loaded_.wait());
     TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
-    TRY(vm_set_up_.wait());  // asleep: this CPU may be wanted for it
+    TRY(vm_set_up_.wait());                            // asleep: this CPU may be wanted for it
     return std::move(head_start_->wait_for(boot_vcpu_));
 }
 
