@@ -85,7 +85,7 @@ check: setup-build-check
 	@/usr/bin/python3 -B tests/check.py
 
 bench: setup-build-kernel-lab-test
-	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer $(BUILD)/bench/api_client bench-block-tools bench-vsock-tools bench-net-tools \
+	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer $(BUILD)/bench/first_line $(BUILD)/bench/api_client bench-block-tools bench-vsock-tools bench-net-tools \
 	    $(BUILD)/bench/jail_payload $(OUT)/tests/call-recorder
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
@@ -204,7 +204,7 @@ bench-jail: $(OUT)/wisp-jailer $(BUILD)/bench/jail_payload
 	@python3 bench/jail.py
 
 # The host's side of the benchmarks.
-$(patsubst %,$(BUILD)/bench/%,api_client net_peer spawn_timer tsc_khz vsock_peer): $(BUILD)/bench/%: bench/%.cc Makefile
+$(patsubst %,$(BUILD)/bench/%,api_client first_line net_peer spawn_timer tsc_khz vsock_peer): $(BUILD)/bench/%: bench/%.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 

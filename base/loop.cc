@@ -145,7 +145,7 @@ bool Loop::spin(int64_t timeout_ns) {
     const uint64_t latest_ns = now_ns + kLongestSpin_ns;
     idle_since_ns_ = now_ns;
     if (timeout_ns >= 0 && static_cast<uint64_t>(timeout_ns) < spin_->length_ns())
-        return false;  // a timer is due before that
+        return false;     // a timer is due before that
     bool worked = false;  // since the clock was read
     for (;;) {
         for (int i = 0; i < kLooksPerClock; ++i) {

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """BENCH=start: how long a VM takes to its first instruction and to its end, and what the process weighs.
 
-Runs on the host's KVM, hardware or PVM, with tiny guests. PEER=path measures the same of another monitor, in turns.
+Runs on the host's KVM, hardware or PVM, with tiny guests. PEER=path measures the same of another monitor, in turns. So is
+the floor: from spawn to the line of a program that does nothing else, which tells how quiet the machine was.
 start.api, exec to the first answered request, is counted in instructions, in the lab; filters are on.
 """
 import json
@@ -111,13 +112,14 @@ def main():
     peer = os.environ.get("PEER")
     wisp = f"{report.BUILD}/wisp"
     monitors = [wisp] + ([os.path.abspath(peer)] if peer else [])
+    floor = f"{report.BUILD}/bench/first_line"
     results = report.Report("start")
     with tempfile.TemporaryDirectory() as folder:
         first, reset = machine_file(folder, "first"), machine_file(folder, "reset")
         drive = f"{folder}/data"
         with open(drive, "wb") as out:
             out.truncate(64 << 20)
-        first_times = in_turns(monitors, ["line", "Guest-boot-time"],
+        first_times = in_turns([*monitors, floor], ["line", "Guest-boot-time"],
                                ["--no-api", "--boot-timer", "--config-file", first])
         life_times = in_turns(monitors, ["exit"], ["--no-api", "--config-file", reset])
         idle = machine_file(folder, "first", drive)
@@ -134,6 +136,7 @@ def main():
         median, p90, best = report.spread(times)
         return f"best {best:.2f}, p90 {p90:.2f}"
 
+    results.add("start.floor", report.spread(first_times[floor])[0], "ms", note=f"a program that only prints the line: {text(first_times[floor])}")
     compare("start.first_instruction", "ms", 1.5, lambda m: report.spread(first_times[m])[0], text(first_times[wisp]))
     compare("start.life", "ms", 5, lambda m: report.spread(life_times[m])[0], text(life_times[wisp]))
     compare("start.api", "Minstr", 1.5, lambda m: report.spread(answers[m])[0], text(answers[wisp]))

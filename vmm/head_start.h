@@ -31,7 +31,8 @@ public:
 
     /// Makes the VM, or waits for it. Errors tell what is missing of KVM.
     Result<void> make_vm();
-    /// True if the VM is there, or cannot be had, within a moment. What takes longer is a grace period, which takes many.
+    /// True if the VM is there, or cannot be had, within a moment. What takes longer is a grace period, which takes
+    /// many.
     bool has_vm_soon();
     bool has_vm() const { return vm_made_.done(); }
     /// Once it is made.

@@ -55,8 +55,8 @@ struct MachineHost {
 
 class Machine {
 public:
-    /// Builds the VM that `config` describes, from the VM that `head_start` begins, and lets its vCPUs run. `config` has a
-    /// boot source.
+    /// Builds the VM that `config` describes, from the VM that `head_start` begins, and lets its vCPUs run. `config`
+    /// has a boot source.
     static Result<std::unique_ptr<Machine>> launch(const MachineHost& host, const config::VmConfig& config,
                                                    std::unique_ptr<HeadStart> head_start);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The system call filters of the monitor, in two phases: kSetUp for all threads before anything of the operator's is
-// read, which threads made later inherit, and then each thread's own right before the guest runs. Filters add up: a call
-// has to pass all of them.
+// read, which threads made later inherit, and then each thread's own right before the guest runs. Filters add up: a
+// call has to pass all of them.
 //
 // A call that is refused raises SIGSYS. Its handler says which call it was and ends the process with Firecracker's exit
 // code 148; without a handler, or with SIGSYS blocked, the kernel kills the process. 32-bit and x32 calls kill at once.
@@ -23,8 +23,8 @@ enum class Phase {
     kVcpu,   ///< a vCPU thread from then on
 };
 
-/// Sets no_new_privs and installs the filter, for good: kSetUp's on all threads that there are, the others' on the calling
-/// one.
+/// Sets no_new_privs and installs the filter, for good: kSetUp's on all threads that there are, the others' on the
+/// calling one.
 Result<void> install(Phase phase);
 
 /// The same with a BPF program of the operator's own; an empty one is no filter. `flags`: of seccomp(2).

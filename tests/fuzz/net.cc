@@ -22,8 +22,7 @@ enum Op : uint8_t { kSend, kPost, kArrive, kAnyChain, kPoke, kRoom, kReset, kPau
 
 class Script final : public fuzz::DeviceScript {
 public:
-    Script(const GuestMemory& memory, fuzz::Input input)
-        : DeviceScript(memory, input, 2) {
+    Script(const GuestMemory& memory, fuzz::Input input) : DeviceScript(memory, input, 2) {
         const auto flags = input_.take<uint8_t>();
         NetConfig config;
         config.id = "fuzz";
@@ -57,7 +56,6 @@ public:
     }
 
 private:
-
     void step(Op op) {
         switch (op) {
             case kSend:

@@ -44,8 +44,7 @@ enum Op : uint8_t {
 class Script final : public fuzz::DeviceScript {
 public:
     Script(const GuestMemory& memory, fuzz::Input input)
-        : DeviceScript(memory, input, 3),
-          path_("/dev/shm/wisp-fuzz-" + std::to_string(getpid()) + ".v") {
+        : DeviceScript(memory, input, 3), path_("/dev/shm/wisp-fuzz-" + std::to_string(getpid()) + ".v") {
         unlink(path_.c_str());
         unlink(listener_path().c_str());
         vsock_ = *Vsock::create(loop(), {kCid, path_});

@@ -152,8 +152,8 @@ private:
         moved |= write_port();
         if (hung_up_ && !moved) {
             hung_up_ = false;
-            // Without a command there is nothing to end, and perhaps an answer to keep: what a new client writes can be here before
-            // the news that it came, and until then the port reports the hang-up of the client before.
+            // Without a command there is nothing to end, and perhaps an answer to keep: what a new client writes can be
+            // here before the news that it came, and until then the port reports the hang-up of the client before.
             if (started_) end_session();
         }
         return moved;
