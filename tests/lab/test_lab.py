@@ -30,8 +30,12 @@ def environment(build):
 
 
 def start(build, *args, **more):
+    def notice_signals():  # whoever runs the tests in the background may have them ignored
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+
     pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
-    return subprocess.Popen([f"{LAB}/run", *args], env=environment(build), cwd=PROJECT, **{**pipes, **more})
+    return subprocess.Popen([f"{LAB}/run", *args], env=environment(build), cwd=PROJECT, preexec_fn=notice_signals, **{**pipes, **more})
 
 
 def run(build, *args, stdin=b""):

@@ -129,6 +129,15 @@ TEST_CASE("what is wrong with a machine file is told with line and column") {
     CHECK(fault("[machine-config]\nvcpu_count = 1\n", ".toml").starts_with("missing field `mem_size_mib` at line 1"));
 }
 
+TEST_CASE("lists may be left out or empty, but not null") {
+    const std::string start = R"({"boot-source":{"kernel_image_path":"/k"},)";
+    CHECK(fault(start + R"("drives":[],"network-interfaces":[]})", ".json") == "ok");
+    CHECK(fault(R"({"boot-source":{"kernel_image_path":"/k"}})", ".json") == "ok");
+    CHECK(fault(start + R"("drives":null})", ".json") == "invalid type: null, expected a sequence at line 1 column 55");
+    CHECK(
+        fault(start + R"("network-interfaces":null})", ".json").starts_with("invalid type: null, expected a sequence"));
+}
+
 TEST_CASE("devices that Wisp leaves out are refused by name, and may be null") {
     const std::string start = R"({"boot-source":{"kernel_image_path":"/k"},)";
     CHECK(fault(start + R"("balloon":null,"entropy":null,"pmem":[],"memory-hotplug":null})", ".json") == "ok");

@@ -32,13 +32,6 @@ struct MachineFile {
     LeftOut left_out;
 };
 
-/// A list that may be null or left out.
-template <class T>
-Result<void> read_list(const Value& value, std::vector<T>& out) {
-    if (value.is(Value::Kind::kNull)) return {};
-    return read(value, out);
-}
-
 /// An object, or the path of a JSON file that has it.
 Result<void> keep_value(const Value& value, Value& out) {
     if (const Value* fault = value.find_fault()) return fault_in(*fault, fault->text);
@@ -60,10 +53,10 @@ constexpr char kMemoryHotplug[] = "memory-hotplug";
 
 constexpr Field kFields[] = {
     required<&MachineFile::boot_source>("boot-source"),
-    with<&MachineFile::drives, read_list<Drive>>("drives", false),
+    optional<&MachineFile::drives>("drives"),
     optional<&MachineFile::machine>("machine-config"),
     with<&MachineFile::cpu_config, keep_value>("cpu-config", false),
-    with<&MachineFile::network_interfaces, read_list<NetworkInterface>>("network-interfaces", false),
+    optional<&MachineFile::network_interfaces>("network-interfaces"),
     optional<&MachineFile::vsock>("vsock"),
     optional<&MachineFile::logger>("logger"),
     optional<&MachineFile::metrics>("metrics"),
