@@ -142,7 +142,10 @@ public:
     Polling poll(PollSource& source);
     /// Longest time to look at sources before sleeping; 0: none. How long it really is follows what has paid lately, so
     /// a loop without work sleeps. Off where there is one CPU only: whom we wait for could not run.
-    void set_busy_poll_ns(uint64_t most) { most_spin_ns_ = most; }
+    void set_busy_poll_ns(uint64_t most) {
+        most_spin_ns_ = most;
+        for (Spin& spin : spins_) spin = {};
+    }
     /// Told by a source that has given the other side something to which there may be an answer at once. What has paid
     /// then is learned by itself: after something that went elsewhere, to a program that perhaps needs this CPU,
     /// another length pays.

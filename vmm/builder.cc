@@ -10,6 +10,8 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include <ranges>
+
 #include "base/check.h"
 #include "base/log.h"
 #include "virtio/block.h"
@@ -48,11 +50,13 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
             for (const auto& vcpu : machine->vcpus_) vcpu->let_go();
         return built;
     });
-    TRY(machine->wait_for_vcpus());  // the boot vCPU may be in the guest by now
+    TRY(machine->wait_for_vcpus());
     TRY(started);
+    // The guest runs. A machine that has run is not taken apart: what fails now ends the process.
     machine->stay_out_of_exit();
-    TRY(machine->console_->start());
-    TRY(host.seccomp.install(policy::Phase::kLoop));  // from here on nothing is built any more
+    // From here on nothing is built any more.
+    if (auto installed = host.seccomp.install(policy::Phase::kLoop); !installed)
+        host.stop.request({ExitCode::kBadConfiguration, installed.error().message});
     return machine;
 }
 
@@ -65,7 +69,6 @@ Machine::Machine(const MachineHost& host, const config::VmConfig& config, std::u
       power_(host.stop),
       pit_(vm_),
       status_([this] { host_.on_boot_done(exits()); }),
-      vcpus_prepared_(config.machine.vcpu_count),
       others_prepared_(config.machine.vcpu_count - 1) {}
 
 Result<void> Machine::map_memory() {
@@ -91,10 +94,11 @@ Result<void> Machine::place_devices() {
 }
 
 Result<void> Machine::start_vcpu_threads() {
-    TRY(install_vcpu_kick_handler());
-    auto started = start_boot_vcpu_thread();
+    auto started = install_vcpu_kick_handler();
+    if (started) started = start_boot_vcpu_thread();
     for (unsigned id = 1; started && id < config_.machine.vcpu_count; ++id) started = start_vcpu_thread(id);
-    for (auto id = vcpus_.size(); id < config_.machine.vcpu_count; ++id) vcpus_prepared_.count_down();
+    for (auto id = vcpus_.size(); id < config_.machine.vcpu_count; ++id)
+        (id == 0 ? boot_vcpu_prepared_ : others_prepared_).count_down();
     return started;
 }
 
@@ -102,14 +106,14 @@ Result<void> Machine::start_boot_vcpu_thread() {
     auto worker = head_start_->take_worker();
     if (!worker) worker = TRY_CONTEXT("vCPU 0", Worker::start(vcpu_thread_name(0)));
     vcpus_.push_back(std::make_unique<Vcpu>(0, vcpu_world()));
-    vcpus_.back()->start(std::move(worker), [this] { return prepare_boot_vcpu(); }, vcpus_prepared_);
+    vcpus_.back()->start(std::move(worker), [this] { return prepare_boot_vcpu(); }, boot_vcpu_prepared_);
     return {};
 }
 
 Result<void> Machine::start_vcpu_thread(unsigned id) {
     auto worker = TRY_CONTEXT(format("vCPU %u", id), Worker::start(vcpu_thread_name(id)));
     vcpus_.push_back(std::make_unique<Vcpu>(id, vcpu_world()));
-    vcpus_.back()->start(std::move(worker), [this, id] { return prepare_vcpu(id); }, vcpus_prepared_);
+    vcpus_.back()->start(std::move(worker), [this, id] { return prepare_vcpu(id); }, others_prepared_);
     return {};
 }
 
@@ -177,15 +181,16 @@ Result<VcpuFd> Machine::build_boot_vcpu() {
     boot::set_entry_sregs(kernel_.protocol, sregs);
     TRY(vcpu.set_sregs(sregs));
     TRY(vcpu.set_regs(boot::entry_registers(kernel_.protocol, kernel_.entry)));
+    TRY(console_->start());
     others_prepared_.wait();
+    for (const auto& each : vcpus_ | std::views::drop(1)) TRY(each->outcome());
     return vcpu;
 }
 
 // On the other vCPUs' own threads, all of them at once.
 Result<VcpuFd> Machine::prepare_vcpu(unsigned id) {
-    auto vcpu = create_vcpu(id);
-    others_prepared_.count_down();                               // well or not
-    if (vcpu) TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
+    auto vcpu = TRY(create_vcpu(id));
+    TRY(host_.seccomp.install(policy::Phase::kVcpu));  // the next is the guest
     return vcpu;
 }
 
@@ -322,7 +327,8 @@ Result<void> Machine::connect_devices() {
 
 // In any case, well or not: nobody may be at work on a machine that goes.
 Result<void> Machine::wait_for_vcpus() {
-    vcpus_prepared_.wait();
+    others_prepared_.wait();
+    boot_vcpu_prepared_.wait();
     for (const auto& vcpu : vcpus_) TRY(vcpu->outcome());
     return {};
 }

@@ -20,6 +20,8 @@ public:
     /// or nothing fits into that: make_vm() then does the work.
     static Result<std::unique_ptr<HeadStart>> begin();
 
+    /// CLOCK_MONOTONIC at the beginning.
+    uint64_t begun_at_ns() const { return begun_at_ns_; }
     /// Whether two threads are at work, each with a CPU.
     bool begun() const { return begun_; }
     /// Waits for the other thread's work.
@@ -52,6 +54,7 @@ public:
     std::unique_ptr<Worker> take_worker() { return std::move(worker_); }
 
 private:
+    const uint64_t begun_at_ns_ = monotonic_ns();
     bool begun_ = false;
     Once<Kvm> kvm_;
     Vm vm_;

@@ -147,7 +147,7 @@ private:
     OwnedFd kernel_file_;
     boot::KernelLease kernel_lease_;
     boot::LoadedKernel kernel_;
-    Countdown vcpus_prepared_, others_prepared_;
+    Countdown boot_vcpu_prepared_{1}, others_prepared_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
 };
 

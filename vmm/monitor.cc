@@ -59,9 +59,9 @@ Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, con
 }
 
 Result<void> Monitor::start(const config::VmConfig& config) {
-    build_start_ns_ = monotonic_ns();
     build_start_cpu_us_ = clock_us(CLOCK_PROCESS_CPUTIME_ID);
     if (!head_start_) head_start_ = TRY(HeadStart::begin());
+    build_start_ns_ = head_start_->begun_at_ns();
     machine_ = TRY(Machine::launch({*loop_, *stop_sink_, timeline_, seccomp_, kernel_lease_signal(),
                                     [this](uint64_t exits) { on_boot_done(exits); }, metadata_},
                                    config, std::move(head_start_)));

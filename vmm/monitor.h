@@ -89,7 +89,7 @@ private:
     std::array<uint64_t, kOperations> latencies_us_{}, machine_latencies_us_{};  // of the last of each kind
     uint64_t process_startup_us_ = 0, process_startup_cpu_us_ = 0;
     const mmds::DataStore* metadata_ = nullptr;
-    uint64_t build_start_ns_ = 0, build_start_cpu_us_ = 0;
+    uint64_t build_start_ns_ = 0, build_start_cpu_us_ = 0;  // the second from start() on
     Stop end_;
     int end_signal_ = 0;
 };

@@ -3,7 +3,7 @@
 // Which system call filters this run has: Wisp's own (jailer/policy), an operator's (--seccomp-filter), or none
 // (--no-seccomp).
 //
-// Threads: immutable once made; install() works on the calling thread.
+// Threads: immutable once made; install() works on the calling thread, and kSetUp's on all that there are.
 #pragma once
 
 #include "base/result.h"
@@ -18,8 +18,8 @@ public:
     /// Reads the operator's file, if there is one.
     static Result<Seccomp> create(const Arguments& arguments);
 
-    /// Narrows what the calling thread may do, for good. Threads that it starts inherit it. An operator's filters know
-    /// no set-up phase: until the guest runs there is none then.
+    /// Narrows what the calling thread (kSetUp: every thread) may do, for good. Threads that it starts inherit it. An
+    /// operator's filters know no set-up phase: until the guest runs there is none then.
     Result<void> install(policy::Phase phase) const;
 
 private:

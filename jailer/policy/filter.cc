@@ -37,7 +37,9 @@ Result<void> install(std::span<const sock_filter> filter, unsigned flags) {
     if (filter.empty()) return {};
     const sock_fprog program = {static_cast<unsigned short>(filter.size()), const_cast<sock_filter*>(filter.data())};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno("cannot set no_new_privs");
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) != 0)
+    const long refused = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+    if (refused > 0) return fail("cannot install the system call filter: thread %ld has another one", refused);
+    if (refused < 0)
         return fail_errno("cannot install the system call filter (--no-seccomp runs without, for debugging)");
     return {};
 }

@@ -237,6 +237,18 @@ def test_threads_that_may_not_be_made(tmp_path, threads):
             wrapper=(*somebody, "prlimit", f"--nproc={threads}"))
 
 
+def test_no_guest_runs_before_all_its_vcpus_are_there(tmp_path):
+    """However many of them can be made."""
+    config = wisp.machine(wisp.guest("status"), vcpus=32)
+    codes = []
+    for files in range(20, 68, 2):
+        result = wisp.run(tmp_path, config, "--boot-timer", wrapper=("prlimit", f"--nofile={files}:{files}"))
+        codes.append(result.code)
+        assert result.code in (wisp.EXIT_OK, wisp.EXIT_BAD_CONFIGURATION), result
+        assert ("Guest-boot-time" in result.output) == (result.code == wisp.EXIT_OK), result
+    assert codes == sorted(codes, reverse=True) and set(codes) == {wisp.EXIT_OK, wisp.EXIT_BAD_CONFIGURATION}
+
+
 def test_few_descriptors_are_enough(tmp_path):
     result = wisp.run(tmp_path, wisp.machine(wisp.guest("reset")), wrapper=("prlimit", "--nofile=32:"))
     assert result.code == wisp.EXIT_OK, result
