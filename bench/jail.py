@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""BENCH=jail: what a jail costs, from the jailer's start to the end of a 9 KB payload in it. PEER=path: another jailer.
+"""BENCH=jail: what a jail costs, from the jailer's start to the end of a 9 KB payload in it. PEER=path: another jailer,
+or a monitor with one beside it.
 
 jail.setup_minstr   the lab, instructions counted; best of ROUNDS, less noise than any clock
 jail.setup          this host, µs, median
@@ -29,6 +30,8 @@ import policies  # noqa: E402
 JAILER = f"{report.BUILD}/wisp-jailer"
 PAYLOAD = f"{report.BUILD}/bench/jail_payload"
 PEER = os.environ.get("PEER")
+if PEER and os.path.exists(f"{os.path.dirname(PEER)}/jailer"):
+    PEER = f"{os.path.dirname(PEER)}/jailer"
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROUNDS = int(os.environ.get("ROUNDS", "40"))
 LAB_ROUNDS = 5
