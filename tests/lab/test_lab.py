@@ -235,6 +235,20 @@ def test_interrupt_reaches_the_command(build):
         assert process.communicate(timeout=LIMIT_S)[0] == b"caught\n" and process.returncode == 9
 
 
+def test_an_l1_that_stands_still_is_noticed():
+    script = """if True:
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import client
+        client.STILL_S = 0
+        ran = iter((1, 2, 2, 3, 3, None, 3, 3, 3))
+        watchdog = client.Watchdog(lambda: next(ran))
+        for _ in range(8): watchdog.look()
+        try: watchdog.look()
+        except client.StoodStill: sys.exit(7)"""
+    assert subprocess.run(["/usr/bin/python3", "-B", "-c", script, f"{LAB}/host"], check=False).returncode == 7
+
+
 def test_down_leaves_nothing(build):
     kept(build, "true")
     assert kept_is_up(build)

@@ -11,6 +11,7 @@ from common import EXIT_TIMEOUT, LabError
 
 MAX_PAYLOAD = 64 * 1024
 INPUT_WINDOW = 256 * 1024  # agent.cc's kInputWindow
+STILL_S = 60  # an idle L1 has its timers: one that runs nothing at all for so long, twice in a row, is dead
 GRACE_S = 2  # a Ctrl-C is passed on to the command; after this long, or at the second, the command is killed
 
 
@@ -26,6 +27,10 @@ class Disconnected(Exception):
 
 class NotUp(Exception):
     """L1 did not answer in time."""
+
+
+class StoodStill(Exception):
+    """L1's CPU takes no interrupts any more."""
 
 
 def frame(kind, payload=b""):
@@ -88,8 +93,9 @@ class Session:
             at = end
         self.received = self.received[at:]
 
-    def run(self, command, cwd, env, stage, timeout_s):
-        """Runs the command and returns its exit code. Standard input, output and error are this process's own."""
+    def run(self, command, cwd, env, stage, timeout_s, run_time=None):
+        """Runs the command and returns its exit code. Standard input, output and error are this process's own. run_time() is
+        how long L1 has run so far."""
         self.outgoing += frame(b"C", os.fsencode(cwd))
         for kind, values in ((b"V", [f"{k}={v}" for k, v in env.items()]), (b"S", stage), (b"A", command)):
             for value in values:
@@ -99,9 +105,11 @@ class Session:
         interrupt = Interrupt(self)
         wake = interrupt.wake.fileno()
         stdin_open, window = True, INPUT_WINDOW
+        watchdog = Watchdog(run_time)
         while True:
             stdin = [0] if stdin_open and window and len(self.outgoing) < MAX_PAYLOAD else []
-            ready = self.exchange(interrupt.sooner(deadline), [wake, *stdin])
+            ready = self.exchange(min(interrupt.sooner(deadline) or watchdog.next_look, watchdog.next_look), [wake, *stdin])
+            watchdog.look()
             if ready.get(wake):
                 interrupt.wake.recv(64)
                 continue
@@ -119,8 +127,27 @@ class Session:
                     write_all(1 if kind == b"O" else 2, payload)
             if not ready:
                 interrupt.raise_if_over()
-                self.timed_out = True
-                return EXIT_TIMEOUT
+                if deadline is not None and time.monotonic() >= deadline:
+                    self.timed_out = True
+                    return EXIT_TIMEOUT
+
+
+class Watchdog:
+    """QEMU can lose L1's timer interrupt for good, rarely: then nothing in L1 ever ends."""
+
+    def __init__(self, run_time):
+        self.run_time, self.seen, self.still = run_time, None, 0
+        self.next_look = time.monotonic() + STILL_S
+
+    def look(self):
+        if time.monotonic() < self.next_look:
+            return
+        self.next_look = time.monotonic() + STILL_S
+        now = self.run_time() if self.run_time else None
+        self.still = self.still + 1 if now is not None and now == self.seen else 0
+        self.seen = now
+        if self.still == 2:
+            raise StoodStill
 
 
 class Interrupt:
