@@ -27,10 +27,6 @@ public:
         std::unique_lock lock(mutex_);
         return done_.wait_for(lock, limit, [this] { return left_ == 0; });
     }
-    bool is_over() {
-        const std::lock_guard lock(mutex_);
-        return left_ == 0;
-    }
 
 private:
     std::mutex mutex_;
