@@ -10,6 +10,7 @@ import time
 
 import net
 import pytest
+import standstill
 import vsock_agent
 import wisp
 from test_vsock import BOOT_ARGS, INITRD, KERNEL
@@ -107,10 +108,14 @@ def test_a_linux_guest_with_network_and_vsock(base, namespace, own_processes):
         assert not os.path.exists(f"{jail.root}/run/v")
         assert open("/proc/self/mountinfo").read() == mounts
     finally:
+        if process.poll() is None:
+            print(standstill.report())
         for pid in monitors():
             os.kill(int(pid), 9)
         process.kill()
         process.wait()
+        if not process.stdout.closed:
+            print("the guest's console:", process.stdout.read())
         remove_cgroups()
     assert not cgroups()
 

@@ -9,6 +9,8 @@ import socket
 import struct
 import time
 
+import standstill
+
 PORT = 1024
 RUN, INPUT, SIGNAL, OUTPUT, ERROR, EXIT = 1, 2, 3, 17, 18, 19
 MAX_PAYLOAD = 65536
@@ -98,7 +100,7 @@ class Command:
         deadline = time.monotonic() + limit_s
         while self.turn(1.0):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the command did not end within {limit_s} s: {bytes(self.output[-200:])!r}")
+                raise TimeoutError(f"the command did not end within {limit_s} s: {bytes(self.output[-200:])!r}{standstill.report()}")
         self.stream.close()
         return self
 
@@ -116,7 +118,7 @@ class Agent:
                 return self
             except (Refused, FileNotFoundError, ConnectionRefusedError, TimeoutError):
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"no agent within {limit_s} s") from None
+                    raise TimeoutError(f"no agent within {limit_s} s{standstill.report()}") from None
                 time.sleep(0.05)
 
     def start(self, words):

@@ -11,6 +11,8 @@ import subprocess
 import threading
 import time
 
+import standstill
+
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("WISP_BUILD") or f"{PROJECT}/build"
 WISP = os.environ.get("WISP") or f"{BUILD}/wisp"
@@ -103,7 +105,7 @@ class Vm:
                 assert "out ended" not in self._chunks, f"the output ended without {pattern!r}:\n{self.output}"
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TimedOut(f"no {pattern!r} within {limit_s} s:\n{self.output}")
+                    raise TimedOut(f"no {pattern!r} within {limit_s} s:\n{self.output}{standstill.report()}")
                 self._grown.wait(left)
         return found
 
@@ -132,9 +134,10 @@ class Vm:
         try:
             code = self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
+            doing = standstill.report()
             self.process.kill()
             self.process.wait()
-            raise TimedOut(f"wisp did not end within {limit_s} s:\n{self.output}") from None
+            raise TimedOut(f"wisp did not end within {limit_s} s:\n{self.output}{doing}") from None
         for reader in self._readers:
             reader.join(limit_s)
         return Result(code, self.output, self._chunks["err"].decode(errors="replace"))

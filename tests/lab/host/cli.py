@@ -9,7 +9,7 @@ import signal
 import sys
 
 import l1
-from client import Disconnected, Interrupted, NotUp, Session, StoodStill
+from client import Disconnected, Interrupted, NotUp, Session
 from common import BUILD, EXIT_LAB, EXIT_TIMEOUT, PROJECT, LabError
 
 PATH = "/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -42,7 +42,7 @@ def run_main(argv):
     env, stage, cwd = environment(options), [stage_path(f) for f in options.stage], working_directory()
     with some_l1(options) as machine:
         with session_on(machine, options.boot_timeout, f"ran {command[0]}") as session:
-            code = session.run(command, cwd, env, stage, options.timeout, machine.run_time_ns)
+            code = session.run(command, cwd, env, stage, options.timeout)
         if code == EXIT_TIMEOUT and session.timed_out:
             complain(f"{command[0]} did not end within {options.timeout:g} s and was killed")
     return code
@@ -70,12 +70,9 @@ def some_l1(options):
 def session_on(machine, boot_timeout_s, doing):
     try:
         with machine.slot() as connection:
-            yield Session(connection, boot_timeout_s)
+            yield Session(connection, boot_timeout_s, nudge=not machine.info["icount"])
     except (Disconnected, ConnectionRefusedError, FileNotFoundError):
         raise LabError(f"L1 ended while it {doing}: {machine.last_words()} (its console's log: {l1.LAST_CONSOLE})") from None
-    except StoodStill:
-        machine.down()
-        raise LabError(f"L1 stood still while it {doing}: QEMU has lost its timer interrupt (run it again)") from None
     except NotUp:
         raise LabError(f"L1 did not answer within {boot_timeout_s:g} s: raise --boot-timeout if this machine is busy, "
                        f"or see {l1.LAST_CONSOLE}") from None

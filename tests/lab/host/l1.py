@@ -85,18 +85,6 @@ class L1:
         with lock, connect(self.folder, os.path.basename(lock.name).removesuffix(".lock")) as connection:
             yield connection
 
-    def run_time_ns(self):
-        """Processor time of QEMU so far, None if it cannot be told."""
-        total = 0
-        try:
-            tasks = f"/proc/{self.info['pids'][-1]}/task"
-            for task in os.listdir(tasks):
-                with open(f"{tasks}/{task}/schedstat", encoding="ascii") as figures:
-                    total += int(figures.read().split()[0])
-        except (OSError, IndexError, ValueError):
-            return None
-        return total
-
     def last_words(self):
         """Why L1 ended, as far as its console or QEMU said so."""
         lines = []

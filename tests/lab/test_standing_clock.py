@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import signal
+import subprocess
+import time
+
+TESTS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+CONFTEST = f"""
+import sys
+sys.path.insert(0, "{TESTS}/support")
+import standing_clock
+from standing_clock import pytest_runtest_protocol
+standing_clock.STOOD_STILL_S = 2.0
+"""
+FAILS_ONCE = """
+import os, signal
+def test_it(request):
+    if not os.path.exists("again"):
+        open("again", "w").close()
+        if os.path.exists("stand"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        assert False, "the first time"
+"""
+
+
+def outcome(folder):
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_it.py").write_text(FAILS_ONCE)
+    process = subprocess.Popen(["/usr/bin/python3", "-B", "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "test_it.py"], cwd=folder,
+                               stdout=subprocess.PIPE, text=True)
+    if (folder / "stand").exists():
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        time.sleep(3)  # what is tested is time that passes
+        process.send_signal(signal.SIGCONT)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def test_what_failed_while_the_machine_stood_still_is_run_once_more(tmp_path):
+    (tmp_path / "stand").touch()
+    code, output = outcome(tmp_path)
+    assert code == 0 and "stood still" in output and "the first time" in output, output
+
+
+def test_what_failed_while_it_ran_has_failed(tmp_path):
+    code, output = outcome(tmp_path)
+    assert code == 1 and "stood still" not in output, output
