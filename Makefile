@@ -229,7 +229,7 @@ bench-vsock-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/vsock_guest $(BUILD)/be
 
 # What runs once, or once a request, is compiled for size: hosts map a program in large pieces, so all of it is resident.
 $(OUT)/obj/api/%.o $(OUT)/obj/vmm/config/%.o $(OUT)/obj/vmm/mmds/%.o: OPT := -Os
-$(patsubst %,$(OUT)/obj/vmm/%.o,arguments controller main metrics_json metrics_prometheus metrics_sink monitor_metrics seccomp_file): OPT := -Os
+$(patsubst %,$(OUT)/obj/vmm/%.o,arguments controller main metrics_json metrics_prometheus metrics_sink monitor_metrics seccomp_file sink): OPT := -Os
 
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)

@@ -42,13 +42,18 @@ void Call::reply(Response response) {
     if (deprecated_) LOG_WARNING("%s", deprecated_);
     response.deprecated = deprecated_ != nullptr;
     counters_->count(request.method, counted_as, response);
-    counters_->record_duration(request.method, monotonic_ns() - started_ns_);
+    const uint64_t took_ns = monotonic_ns() - started_ns_;
+    counters_->record_duration(request.method, took_ns);
+    LOG_DEBUG("Total previous API call duration: %lu us.", took_ns / 1000);
     reply_(std::move(response));
 }
 
 void Call::reply(Outcome<> outcome) {
     if (outcome) return reply(Response{.status = 204, .body = {}});
-    const Fault& fault = outcome.error();
+    refuse(outcome.error());
+}
+
+void Call::refuse(const Fault& fault) {
     LOG_ERROR("Received Error. Status code: %s. Message: %s", status_text(fault.status), fault.message.c_str());
     Response response = Response::fault(fault.message, fault.status);
     response.fatal = fault.fatal;

@@ -35,7 +35,8 @@ public:
     void reply(Outcome<> outcome);
     void reply_json(std::string body);
     void reply(Response response);
-    void refuse(const std::string& message) { reply(Response::fault(message)); }
+    void refuse(const Fault& fault);
+    void refuse(std::string message) { refuse(Fault{std::move(message)}); }
     void refuse_path();
 
     /// Ends the call when the machine has done its part.

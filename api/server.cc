@@ -36,6 +36,7 @@ Result<std::unique_ptr<Server>> Server::create(Loop& loop, std::string path, siz
         new Server(loop, std::move(path), max_body, std::move(handler), std::move(on_fatal)));
     server->listener_ = TRY_CONTEXT("API socket", listen_unix(server->path_, kBacklog));
     server->watch_ = TRY(loop.watch(server->listener_.get(), EPOLLIN, *server));
+    LOG_INFO("Listening on API socket (\"%s\").", server->path_.c_str());
     LOG_INFO("API server started.");
     return server;
 }

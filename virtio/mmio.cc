@@ -294,7 +294,7 @@ void MmioTransport::request_reset(std::unique_lock<std::mutex>& lock) {
     }
     // Section 2.4.2: the status reads 0 only when the reset is complete, and the driver may free its buffers after
     // that.
-    drained_.wait(lock, [this] { return !resetting_ || shut_down_; });
+    drained_.wait(lock, [this] { return !resetting_; });
 }
 
 void MmioTransport::clear_registers() {
@@ -302,12 +302,6 @@ void MmioTransport::clear_registers() {
     registers_ = State{};
     registers_.queues.resize(queues);
     interrupt_status_ = 0;
-}
-
-void MmioTransport::shut_down() {
-    const std::lock_guard lock(mutex_);
-    shut_down_ = true;
-    drained_.notify_all();
 }
 
 // ---- loop thread ----

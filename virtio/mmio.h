@@ -49,9 +49,6 @@ public:
     void handle_read(uint64_t offset, std::span<std::byte> data) override;
     void handle_write(uint64_t offset, std::span<const std::byte> data) override;
 
-    /// Any thread: lets a vCPU that waits for a drain go on. For when the loop will not turn again.
-    void shut_down();
-
     /// The registers, as a snapshot needs them. Loop thread, device paused and vCPUs stopped.
     struct State {
         uint32_t status = 0;
@@ -116,12 +113,11 @@ private:
     OwnedFd irq_;
     const uint64_t offered_;  // features
 
-    mutable std::mutex mutex_;  // guards registers_, live_, resetting_, shut_down_
+    mutable std::mutex mutex_;  // guards registers_, live_, resetting_
     std::condition_variable drained_;
     State registers_;    // interrupt_status and config_generation live in the atomics below
     bool live_ = false;  // DRIVER_OK was posted to the loop and no reset has drained since
     bool resetting_ = false;
-    bool shut_down_ = false;
     std::atomic<uint32_t> interrupt_status_ = 0;
     std::atomic<uint32_t> config_generation_ = 0;
 

@@ -26,7 +26,18 @@ namespace wisp {
 
 namespace {
 
-int give_up(ExitCode code, const Error& error) {
+/// What a log says before the reason, for tools that look for it there.
+constexpr const char* kBadMachineFile =
+    "Failed to build MicroVM from Json: Configuration for VMM from one single json failed: ";
+constexpr const char* kNotStarted = "Failed to build MicroVM from Json: Could not Start MicroVM from one single json: ";
+constexpr const char* kBadMetadata = "MMDS error: metadata provided not valid json: ";
+
+/// One line on standard error. A log that goes elsewhere has it too.
+int give_up(ExitCode code, const Error& error, const char* logged_before = "") {
+    if (log::config().fd != STDOUT_FILENO) {
+        LOG_ERROR("%s%s", logged_before, error.message.c_str());
+        LOG_ERROR("Wisp exiting with error. exit_code=%d", static_cast<int>(code));
+    }
     fprintf(stderr, "wisp: %s\n", error.message.c_str());
     return static_cast<int>(code);
 }
@@ -45,6 +56,21 @@ bool print_and_leave(const Arguments& arguments) {
     }
 }
 
+/// What --config-file names, if it is given.
+Result<std::optional<config::VmConfig>> load_machine_file(const Arguments& arguments) {
+    if (!arguments.config_file) return std::nullopt;
+    auto config = TRY(config::load_config_file(*arguments.config_file));
+    if (!config.boot_source) return fail("%s: boot-source is missing", arguments.config_file->c_str());
+    return config;
+}
+
+/// Those that a machine file names.
+Result<void> configure_sinks(const std::optional<config::VmConfig>& config, Monitor& monitor) {
+    if (config && config->logger) TRY(monitor.configure_logger(*config->logger));
+    if (config && config->metrics) TRY(monitor.configure_metrics(*config->metrics));
+    return {};
+}
+
 /// What --metadata names becomes the guest's metadata.
 Result<void> load_metadata(const Arguments& arguments, mmds::DataStore& store) {
     if (!arguments.metadata) return {};
@@ -58,11 +84,12 @@ Result<void> load_metadata(const Arguments& arguments, mmds::DataStore& store) {
 int run_without_api(const Arguments& arguments, Monitor& monitor, const config::VmConfig& config) {
     mmds::DataStore metadata(arguments.mmds_limit());
     if (auto loaded = load_metadata(arguments, metadata); !loaded)
-        return give_up(ExitCode::kBadConfiguration, loaded.error());
+        return give_up(ExitCode::kBadConfiguration, loaded.error(), kBadMetadata);
     monitor.set_metadata(metadata);
     const api::Counters no_requests;
     monitor.set_api_metrics([&no_requests](MetricsVisitor& visitor) { no_requests.visit(visitor); });
-    if (auto started = monitor.start(config); !started) return give_up(ExitCode::kBadConfiguration, started.error());
+    if (auto started = monitor.start(config); !started)
+        return give_up(ExitCode::kBadConfiguration, started.error(), kNotStarted);
     LOG_INFO("Successfully started microvm that was configured from one single json");
     return monitor.run([] {});
 }
@@ -70,7 +97,7 @@ int run_without_api(const Arguments& arguments, Monitor& monitor, const config::
 int run_with_api(const Arguments& arguments, Monitor& monitor, const std::optional<config::VmConfig>& config) {
     Controller controller(arguments.id, monitor, arguments.mmds_limit());
     if (auto loaded = load_metadata(arguments, controller.mmds()); !loaded)
-        return give_up(ExitCode::kBadConfiguration, loaded.error());
+        return give_up(ExitCode::kBadConfiguration, loaded.error(), kBadMetadata);
     monitor.set_metadata(controller.mmds());
     api::Router router(controller, [&monitor] { return monitor.prometheus(); });
     monitor.set_api_metrics([&router](MetricsVisitor& visitor) { router.counters().visit(visitor); });
@@ -84,7 +111,7 @@ int run_with_api(const Arguments& arguments, Monitor& monitor, const std::option
     if (config) {
         if (auto started = monitor.start(*config); !started) {
             (*server)->unlink();
-            return give_up(ExitCode::kBadConfiguration, started.error());
+            return give_up(ExitCode::kBadConfiguration, started.error(), kNotStarted);
         }
         controller.adopt(*config, VmState::kRunning);
         LOG_INFO("Successfully started microvm that was configured from one single json");
@@ -101,7 +128,10 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
     if (arguments->task != Task::kRun)
         return give_up(ExitCode::kGenericError, {"snapshots are not part of this version of Wisp"});
     if (arguments->start_time_us) start_ns = *arguments->start_time_us * 1000;
-    log::configure(log_config(*arguments));
+    LogSink& log_sink = *new LogSink(arguments->id);  // never taken down: threads may log to the end
+    if (auto opened = log_sink.configure(arguments->logger); !opened)
+        return give_up(ExitCode::kGenericError,
+                       std::move(opened).error().with_context("--log-path " + *arguments->logger.log_path));
     auto seccomp = Seccomp::create(*arguments);
     if (!seccomp) return give_up(ExitCode::kGenericError, seccomp.error());
     std::unique_ptr<HeadStart> head_start;
@@ -115,28 +145,16 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
         return give_up(ExitCode::kGenericError, installed.error());
     LOG_INFO("Running Wisp v%s (Firecracker API v%s)", kVersion, kFirecrackerVersion);
 
-    std::optional<config::VmConfig> config;
-    if (arguments->config_file) {
-        auto loaded = config::load_config_file(*arguments->config_file);
-        if (!loaded) return give_up(ExitCode::kBadConfiguration, loaded.error());
-        config = *std::move(loaded);
-        if (!config->boot_source)
-            return give_up(ExitCode::kBadConfiguration, {*arguments->config_file + ": boot-source is missing"});
-    }
-    auto monitor = Monitor::create(*arguments, *seccomp, start_ns);
-    if (!monitor) return give_up(ExitCode::kBadConfiguration, monitor.error());
-    if (config && config->logger) {
-        if (auto set = (*monitor)->configure_logger(*config->logger); !set)
-            return give_up(ExitCode::kBadConfiguration, set.error());
-    }
-    if (config && config->metrics) {
-        if (auto set = (*monitor)->configure_metrics(*config->metrics); !set)
-            return give_up(ExitCode::kBadConfiguration, set.error());
-    }
+    auto config = load_machine_file(*arguments);
+    if (!config) return give_up(ExitCode::kBadConfiguration, config.error(), kBadMachineFile);
+    auto monitor = Monitor::create(*arguments, *seccomp, log_sink, start_ns);
+    if (!monitor) return give_up(ExitCode::kGenericError, monitor.error());
+    if (auto set = configure_sinks(*config, **monitor); !set)
+        return give_up(ExitCode::kBadConfiguration, set.error(), kBadMachineFile);
     Monitor& running = *monitor->release();  // never taken down
     running.set_head_start(std::move(head_start));
-    return arguments->no_api ? run_without_api(*arguments, running, *config)
-                             : run_with_api(*arguments, running, config);
+    return arguments->no_api ? run_without_api(*arguments, running, **config)
+                             : run_with_api(*arguments, running, *config);
 }
 
 /// Descriptors 0 to 2 must be what they are called: a file of ours that got the number of a closed one would be written

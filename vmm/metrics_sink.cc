@@ -12,13 +12,6 @@
 
 namespace wisp {
 
-// Read-write, so that a FIFO opens without a reader and stays open when its reader goes; and never waited for.
-Result<OwnedFd> open_sink(const std::string& path) {
-    OwnedFd file(open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600));
-    if (!file.valid()) return fail("Failed to open target file: %s", os_error(errno).c_str());
-    return file;
-}
-
 Result<void> MetricsSink::open(const config::Metrics& wanted) {
     file_ = TRY(open_sink(wanted.metrics_path));
     wanted_ = wanted;

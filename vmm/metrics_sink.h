@@ -15,11 +15,9 @@
 #include "base/result.h"
 #include "vmm/config/resources.h"
 #include "vmm/metrics_json.h"
+#include "vmm/sink.h"
 
 namespace wisp {
-
-/// Opens a file or FIFO to append lines to. It need not have a reader, and one that goes does not end us.
-Result<OwnedFd> open_sink(const std::string& path);
 
 class MetricsSink {
 public:

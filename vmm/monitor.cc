@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/log.h"
 #include "vmm/host_checks.h"
 
 namespace wisp {
@@ -22,20 +23,9 @@ uint64_t clock_us(clockid_t clock) {
 
 }  // namespace
 
-log::Config log_config(const Arguments& arguments) {
-    log::Config config;
-    config.instance_id = arguments.id;
-    if (arguments.logger.level) config.level = static_cast<log::Level>(*arguments.logger.level);
-    config.show_level = arguments.logger.show_level.value_or(false);
-    config.show_origin = arguments.logger.show_log_origin.value_or(false);
-    config.module = arguments.logger.module.value_or("");
-    return config;
-}
-
-Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, const Seccomp& seccomp,
+Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, const Seccomp& seccomp, LogSink& log,
                                                  uint64_t start_ns) {
-    std::unique_ptr<Monitor> monitor(new Monitor(arguments, seccomp, start_ns));
-    if (arguments.logger.log_path) TRY_CONTEXT("--log-path", monitor->configure_logger(arguments.logger));
+    std::unique_ptr<Monitor> monitor(new Monitor(arguments, seccomp, log, start_ns));
     monitor->loop_ = TRY(Loop::create());
     monitor->metrics_ =
         std::make_unique<MetricsSink>(*monitor->loop_, arguments.id, [self = monitor.get()](JsonMetrics& line) {
@@ -43,7 +33,8 @@ Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, con
             self->visit_metrics(line);
         });
     if (arguments.metrics_path)
-        TRY_CONTEXT("--metrics-path", monitor->configure_metrics({*arguments.metrics_path, false, {}}));
+        TRY_CONTEXT("--metrics-path " + *arguments.metrics_path,
+                    monitor->configure_metrics({*arguments.metrics_path, false, {}}));
     if (!monitor->loop_->uses_io_uring())
         LOG_WARNING("the event loop uses epoll: %s", monitor->loop_->fallback_reason().c_str());
     monitor->signals_ =
@@ -105,12 +96,13 @@ void Monitor::say_how_it_ended() const {
     if (const auto status = machine_ ? machine_->guest_exit_status() : std::nullopt)
         LOG_INFO("Guest-exit-status = %u", *status);
     if (arguments_.timeline) fputs(timeline_.to_string().c_str(), stderr);
+    LOG_INFO("Vmm is stopping.");
     if (end_signal_)
-        LOG_INFO("stopped by %s", strsignal(end_signal_));
+        LOG_INFO("Wisp stopped by %s", strsignal(end_signal_));
     else if (end_.code == ExitCode::kOk)
-        LOG_INFO("Wisp exits with code 0: %s", end_.message.c_str());
+        LOG_INFO("Wisp exiting successfully. exit_code=0: %s", end_.message.c_str());
     else
-        LOG_ERROR("Wisp exits with code %d: %s", static_cast<int>(end_.code), end_.message.c_str());
+        LOG_ERROR("Wisp exiting with error. exit_code=%d: %s", static_cast<int>(end_.code), end_.message.c_str());
 }
 
 void Monitor::pause(Handler done) {
@@ -145,21 +137,6 @@ Result<void> Monitor::patch_network_interface(const config::NetworkInterfacePatc
 
 Result<void> Monitor::send_ctrl_alt_del() {
     return machine_->send_ctrl_alt_del();
-}
-
-Result<void> Monitor::configure_logger(const config::Logger& logger) {
-    log::Config config = log::config();
-    if (logger.log_path) {
-        OwnedFd file = TRY(open_sink(*logger.log_path));
-        config.fd = file.get();
-        log_file_.reset(file.release());
-    }
-    if (logger.level) config.level = static_cast<log::Level>(*logger.level);
-    if (logger.show_level) config.show_level = *logger.show_level;
-    if (logger.show_log_origin) config.show_origin = *logger.show_log_origin;
-    if (logger.module) config.module = *logger.module;
-    log::configure(std::move(config));
-    return {};
 }
 
 Result<void> Monitor::configure_metrics(const config::Metrics& metrics) {

@@ -11,7 +11,6 @@
 #include <string>
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/loop.h"
 #include "vmm/arguments.h"
 #include "vmm/controller.h"
@@ -20,6 +19,7 @@
 #include "vmm/metrics_sink.h"
 #include "vmm/seccomp.h"
 #include "vmm/signals.h"
+#include "vmm/sink.h"
 #include "vmm/stop.h"
 #include "vmm/timeline.h"
 
@@ -28,7 +28,7 @@ namespace wisp {
 class Monitor final : public MachineDriver {
 public:
     /// Makes the loop and takes the signals over. `start_ns`: CLOCK_MONOTONIC at the start of the process.
-    static Result<std::unique_ptr<Monitor>> create(const Arguments& arguments, const Seccomp& seccomp,
+    static Result<std::unique_ptr<Monitor>> create(const Arguments& arguments, const Seccomp& seccomp, LogSink& log,
                                                    uint64_t start_ns);
 
     Loop& loop() { return *loop_; }
@@ -62,13 +62,13 @@ public:
     Result<void> patch_network_interface(const config::NetworkInterfacePatch& patch) override;
     Result<void> send_ctrl_alt_del() override;
     Result<void> flush_metrics() override;
-    Result<void> configure_logger(const config::Logger& logger) override;
+    Result<void> configure_logger(const config::Logger& logger) override { return log_.configure(logger); }
     Result<void> configure_metrics(const config::Metrics& metrics) override;
-    void took(Operation operation, uint64_t us) override { latencies_us_[static_cast<unsigned>(operation)] = us; }
+    void took(Operation operation, uint64_t us) override;
 
 private:
-    Monitor(const Arguments& arguments, const Seccomp& seccomp, uint64_t start_ns)
-        : arguments_(arguments), seccomp_(seccomp), timeline_(start_ns) {}
+    Monitor(const Arguments& arguments, const Seccomp& seccomp, LogSink& log, uint64_t start_ns)
+        : arguments_(arguments), seccomp_(seccomp), log_(log), timeline_(start_ns) {}
     void on_boot_done(uint64_t exits);  // vCPU thread
     void on_signal(int number);
     void say_how_it_ended() const;
@@ -77,13 +77,13 @@ private:
 
     const Arguments& arguments_;
     const Seccomp& seccomp_;
+    LogSink& log_;
     Timeline timeline_;
     std::unique_ptr<Loop> loop_;
     std::unique_ptr<SignalWatch> signals_;
     std::unique_ptr<StopSink> stop_sink_;
     std::unique_ptr<HeadStart> head_start_;
     std::unique_ptr<Machine> machine_;
-    OwnedFd log_file_;
     std::unique_ptr<MetricsSink> metrics_;
     std::function<void(MetricsVisitor&)> api_metrics_;
     std::array<uint64_t, kOperations> latencies_us_{}, machine_latencies_us_{};  // of the last of each kind
@@ -93,8 +93,5 @@ private:
     Stop end_;
     int end_signal_ = 0;
 };
-
-/// The log as the command line wants it, before a logger is configured.
-log::Config log_config(const Arguments& arguments);
 
 }  // namespace wisp

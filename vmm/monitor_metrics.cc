@@ -12,14 +12,15 @@ namespace {
 struct Key {
     const char* api;  // as a client sees it
     const char* vmm;  // without the way through the API
+    const char* said;
 };
 constexpr Key kLatencies[] = {
     // by MachineDriver::Operation
-    {"pause_vm", "vmm_pause_vm"},
-    {"resume_vm", "vmm_resume_vm"},
-    {"full_create_snapshot", "vmm_full_create_snapshot"},
-    {"diff_create_snapshot", "vmm_diff_create_snapshot"},
-    {"load_snapshot", "vmm_load_snapshot"},
+    {"pause_vm", "vmm_pause_vm", "pause vm"},
+    {"resume_vm", "vmm_resume_vm", "resume vm"},
+    {"full_create_snapshot", "vmm_full_create_snapshot", "create full snapshot"},
+    {"diff_create_snapshot", "vmm_diff_create_snapshot", "create diff snapshot"},
+    {"load_snapshot", "vmm_load_snapshot", "load snapshot"},
 };
 static_assert(std::size(kLatencies) == MachineDriver::kOperations);
 
@@ -40,7 +41,15 @@ constexpr Phase kBootPhases[] = {
 }  // namespace
 
 void Monitor::machine_took(Operation operation, uint64_t start_ns) {
-    machine_latencies_us_[static_cast<unsigned>(operation)] = (monotonic_ns() - start_ns) / 1000;
+    const auto number = static_cast<unsigned>(operation);
+    machine_latencies_us_[number] = (monotonic_ns() - start_ns) / 1000;
+    LOG_INFO("'%s' VMM action took %lu us.", kLatencies[number].said, machine_latencies_us_[number]);
+}
+
+void Monitor::took(Operation operation, uint64_t us) {
+    const auto number = static_cast<unsigned>(operation);
+    latencies_us_[number] = us;
+    LOG_INFO("'%s' API request took %lu us.", kLatencies[number].said, us);
 }
 
 void Monitor::visit_metrics(MetricsVisitor& visitor) const {

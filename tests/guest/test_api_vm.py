@@ -64,6 +64,29 @@ def test_a_guest_that_never_reads_its_keyboard_gets_so_much_and_no_more(tmp_path
             vm.act("SendCtrlAltDel")
 
 
+# ---- the log, as tools that read it expect it ----
+
+def test_each_request_is_logged_with_how_long_it_took(tmp_path):
+    with ApiVm(tmp_path, "--level", "Debug", "--show-level") as vm:
+        vm.configure(wisp.guest("first"))
+        with pytest.raises(Refused):
+            vm.get("/nothing")
+        vm.act("InstanceStart")
+        vm.patch("/vm", {"state": "Paused"})
+        vm.patch("/vm", {"state": "Resumed"})
+        vm.end()
+        lines = [line.partition("] ")[2] for line in vm.output.splitlines()]
+    requests = [number for number, line in enumerate(lines) if line.startswith("The API server received a ")]
+    times = [number for number, line in enumerate(lines) if re.fullmatch(r"Total previous API call duration: \d+ us\.", line)]
+    assert len(requests) == len(times) == 6, vm.output
+    assert all(begin < end for begin, end in zip(requests, times)) and all(end < begin for end, begin in zip(times, requests[1:])), vm.output
+    for action in ("pause", "resume"):
+        assert any(re.fullmatch(rf"'{action} vm' VMM action took \d+ us\.", line) for line in lines), vm.output
+        assert any(re.fullmatch(rf"'{action} vm' API request took \d+ us\.", line) for line in lines), vm.output
+    assert f'Listening on API socket ("{tmp_path}/api.sock").' in lines
+    assert ":ERROR] Received Error. Status code: 400 Bad Request. Message: Invalid request method and/or path: GET nothing." in vm.output
+
+
 # ---- metrics ----
 
 def test_metrics_have_a_line_at_the_start_at_each_flush_and_at_the_end(tmp_path):

@@ -220,6 +220,17 @@ def test_bad_command_line(flags):
     assert len(result.stderr.strip().splitlines()) >= 1
 
 
+@pytest.mark.parametrize("flag", ["--log-path", "--metrics-path"])
+def test_a_sink_that_cannot_be_opened(tmp_path, flag):
+    with open(tmp_path / "machine.json", "w") as out:
+        json.dump(wisp.machine(wisp.guest("reset")), out)
+    result = subprocess.run([*wisp.COMMAND, "--no-api", "--config-file", tmp_path / "machine.json", flag, "/nonexistent/sink"],
+                            capture_output=True, text=True, timeout=wisp.LIMIT_S)
+    assert result.returncode == wisp.EXIT_GENERIC
+    assert f"{flag} /nonexistent/sink: " in result.stderr and "No such file" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
 @pytest.mark.parametrize("flags", [["--snapshot-version"], ["--describe-snapshot", "/nonexistent"]])
 def test_snapshots_are_refused(flags):
     result = subprocess.run([*wisp.COMMAND, *flags], capture_output=True, text=True, timeout=wisp.LIMIT_S)

@@ -124,6 +124,29 @@ def test_a_signal_ends_the_vm_in_order(tmp_path, number):
     assert "stopped by" in result.output
 
 
+def test_a_log_file_has_all_of_it(tmp_path):
+    log = tmp_path / "log"
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("reset")), "--log-path", str(log))
+    assert result.code == wisp.EXIT_OK and result.output == result.errors == "", result
+    lines = [line.partition("] ")[2] for line in log.read_text().splitlines()]
+    assert lines[0].startswith("Running Wisp ") and "Vmm is stopping." in lines, lines
+    assert lines[-1] == "Wisp exiting successfully. exit_code=0: the guest reset the machine", lines
+
+
+@pytest.mark.parametrize("config, said", [
+    ("{", "Configuration for VMM from one single json failed: machine file "),
+    (wisp.machine(wisp.guest("reset"), drives=[wisp.drive("/nonexistent/disk")]), "Could not Start MicroVM from one single json: "),
+])
+def test_a_log_file_says_why_there_was_no_machine(tmp_path, config, said):
+    log = tmp_path / "log"
+    result = wisp.run(tmp_path, config, "--log-path", str(log))
+    assert result.code == wisp.EXIT_BAD_CONFIGURATION and len(result.errors.splitlines()) == 1, result
+    lines = [line.partition("] ")[2] for line in log.read_text().splitlines()]
+    reason = result.errors.removeprefix("wisp: ").strip()
+    assert lines[-2:] == [f"Failed to build MicroVM from Json: {said.removesuffix('machine file ')}{reason}",
+                          "Wisp exiting with error. exit_code=152"], lines
+
+
 def test_sixteen_vcpus_start(tmp_path):
     result = wisp.run(tmp_path, wisp.machine(wisp.guest("reset"), vcpus=16))
     assert result.code == wisp.EXIT_OK, result

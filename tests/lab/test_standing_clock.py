@@ -5,11 +5,8 @@ import subprocess
 import time
 
 TESTS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-CONFTEST = f"""
-import sys
-sys.path.insert(0, "{TESTS}/support")
+CONFTEST = """
 import standing_clock
-from standing_clock import pytest_runtest_protocol
 standing_clock.STOOD_STILL_S = 2.0
 """
 FAILS_ONCE = """
@@ -26,8 +23,9 @@ def test_it(request):
 def outcome(folder):
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_it.py").write_text(FAILS_ONCE)
-    process = subprocess.Popen(["/usr/bin/python3", "-B", "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "test_it.py"], cwd=folder,
-                               stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(["/usr/bin/python3", "-B", "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "standing_clock",
+                                "test_it.py"], cwd=folder, env={**os.environ, "PYTHONPATH": f"{TESTS}/support"}, stdout=subprocess.PIPE,
+                               text=True)
     if (folder / "stand").exists():
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         time.sleep(3)  # what is tested is time that passes

@@ -3,9 +3,6 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
-import standing_clock  # noqa: E402
-
-pytest_runtest_protocol = standing_clock.pytest_runtest_protocol
 
 
 def pytest_addoption(parser):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A test that fails while the machine stands still has met its time limits all at once: it is run once more, and that is said.
 
-    pytest_runtest_protocol = standing_clock.pytest_runtest_protocol      # in a conftest.py
+    PYTHONPATH=tests/support python3 -m pytest -p standing_clock …
 """
 import threading
 import time

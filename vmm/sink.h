@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The files and FIFOs that an operator gives for the log and the metrics.
+#pragma once
+
+#include <string>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "vmm/config/resources.h"
+
+namespace wisp {
+
+/// Opens a file or FIFO to append lines to. It need not have a reader, and one that goes does not end us.
+Result<OwnedFd> open_sink(const std::string& path);
+
+/// Where the log goes, and which of its lines: standard output and info, until configured otherwise.
+///
+/// Threads: the loop's, or before there are others.
+class LogSink {
+public:
+    explicit LogSink(std::string instance_id);
+
+    /// What is not given stays as it is. Fails, with nothing changed, where the file cannot be opened.
+    Result<void> configure(const config::Logger& wanted);
+
+    /// Whether the log goes elsewhere than to standard output.
+    bool has_file() const { return file_.valid(); }
+
+private:
+    OwnedFd file_;
+};
+
+}  // namespace wisp
