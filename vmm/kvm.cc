@@ -109,6 +109,13 @@ Result<void> Vm::set_memory_slot(uint32_t slot, const GuestRegion& region, Dirty
 
 Result<void> Vm::create_irqchip() const {
     if (ioctl(fd(), KVM_CREATE_IRQCHIP, 0) < 0) return fail_errno("KVM_CREATE_IRQCHIP");
+    // KVM's begins with no line masked and at vector 0: the first that rises would be an exception to a guest that,
+    // by what ACPI says of its hardware, knows of no i8259.
+    kvm_irqchip i8259{};
+    i8259.chip_id = KVM_IRQCHIP_PIC_MASTER;  // the other is behind one of its lines
+    i8259.chip.pic.imr = 0xff;
+    i8259.chip.pic.elcr_mask = 0xf8;  // as it was: lines 0 to 2 are always edge-triggered
+    if (ioctl(fd(), KVM_SET_IRQCHIP, &i8259) < 0) return fail_errno("KVM_SET_IRQCHIP");
     return {};
 }
 

@@ -51,6 +51,10 @@ def test_unclaimed_addresses_read_as_ones(tmp_path):
     assert wisp.run(tmp_path, wisp.machine(wisp.guest("unclaimed"))).guest_status == 0
 
 
+def test_the_i8259_begins_masked_and_can_be_used(tmp_path):
+    assert wisp.run(tmp_path, wisp.machine(wisp.guest("i8259"))).guest_status == 0
+
+
 def test_a_guest_that_wants_the_pit_gets_it(tmp_path):
     assert wisp.run(tmp_path, wisp.machine(wisp.guest("pit"))).guest_status == 0
 
