@@ -10,7 +10,6 @@
 #include "api/limits.h"
 #include "base/check.h"
 #include "base/log.h"
-#include "base/unix_socket.h"
 
 namespace wisp::api {
 
@@ -22,9 +21,8 @@ constexpr unsigned kBacklog = 1024;
 
 }  // namespace
 
-Server::Server(Loop& loop, std::string path, size_t max_body, Handler handler, std::function<void()> on_fatal)
+Server::Server(Loop& loop, size_t max_body, Handler handler, std::function<void()> on_fatal)
     : loop_(loop),
-      path_(std::move(path)),
       max_body_(max_body),
       handler_(std::move(handler)),
       on_fatal_(std::move(on_fatal)),
@@ -32,20 +30,15 @@ Server::Server(Loop& loop, std::string path, size_t max_body, Handler handler, s
 
 Result<std::unique_ptr<Server>> Server::create(Loop& loop, std::string path, size_t max_body, Handler handler,
                                                std::function<void()> on_fatal) {
-    std::unique_ptr<Server> server(
-        new Server(loop, std::move(path), max_body, std::move(handler), std::move(on_fatal)));
-    server->listener_ = TRY_CONTEXT("API socket", listen_unix(server->path_, kBacklog));
-    server->watch_ = TRY(loop.watch(server->listener_.get(), EPOLLIN, *server));
-    LOG_INFO("Listening on API socket (\"%s\").", server->path_.c_str());
+    std::unique_ptr<Server> server(new Server(loop, max_body, std::move(handler), std::move(on_fatal)));
+    server->listener_ = TRY_CONTEXT("API socket", UnixListener::create(std::move(path), kBacklog));
+    server->watch_ = TRY(loop.watch(server->listener_->fd(), EPOLLIN, *server));
+    LOG_INFO("Listening on API socket (\"%s\").", server->listener_->path().c_str());
     LOG_INFO("API server started.");
     return server;
 }
 
 Server::~Server() = default;
-
-void Server::unlink() {
-    ::unlink(path_.c_str());
-}
 
 // A client that comes and goes fast enough would keep us here, and nothing else on the loop would get its turn: not
 // even the ends of its own connections, whose places in the loop would run out. Each of its connections is an event, so
@@ -65,7 +58,7 @@ void Server::on_ready(uint32_t) {
 
 /// True if there may be another one.
 bool Server::accept_one() {
-    UnixSocket client = accept_unix(listener_.get());
+    UnixSocket client = accept_unix(listener_->fd());
     if (client.error) {
         if (client.error == ECONNABORTED) return true;
         if (client.error != EMFILE && client.error != ENFILE) return false;

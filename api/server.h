@@ -11,11 +11,13 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "api/connection.h"
 #include "base/loop.h"
+#include "base/unix_socket.h"
 
 namespace wisp::api {
 
@@ -32,8 +34,8 @@ public:
     Server& operator=(const Server&) = delete;
     ~Server();
 
-    /// Removes the socket from the file system: at the end of the process.
-    void unlink();
+    /// Removes the socket from the file system: at the end of the process, when no destructor will run.
+    void unlink() { listener_->unlink(); }
 
     size_t connections() const { return connections_.size(); }
 
@@ -43,7 +45,7 @@ private:
         Request request;
     };
 
-    Server(Loop& loop, std::string path, size_t max_body, Handler handler, std::function<void()> on_fatal);
+    Server(Loop& loop, size_t max_body, Handler handler, std::function<void()> on_fatal);
 
     void on_ready(uint32_t events) override;
     bool accept_one();
@@ -59,11 +61,10 @@ private:
     void on_reply(const Response& response);
 
     Loop& loop_;
-    const std::string path_;
     const size_t max_body_;
     Handler handler_;
     std::function<void()> on_fatal_;
-    OwnedFd listener_;
+    std::optional<UnixListener> listener_;  // always, once there is a server
     Watch watch_;
     Timer stall_timer_;
     std::vector<std::unique_ptr<Connection>> connections_;

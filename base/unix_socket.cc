@@ -36,7 +36,7 @@ size_t max_unix_path() {
     return sizeof sockaddr_un::sun_path - 1;
 }
 
-Result<OwnedFd> listen_unix(const std::string& path, unsigned backlog) {
+Result<UnixListener> UnixListener::create(std::string path, unsigned backlog) {
     if (path.empty()) return fail("the path of a Unix socket is empty");
     sockaddr_un address{};
     if (!set_path(address, path))
@@ -50,10 +50,21 @@ Result<OwnedFd> listen_unix(const std::string& path, unsigned backlog) {
     }
     if (listen(fd.get(), static_cast<int>(backlog)) < 0) {
         auto error = fail_errno("cannot listen on %s", path.c_str());
-        unlink(path.c_str());
+        ::unlink(path.c_str());
         return error;
     }
-    return fd;
+    return UnixListener(std::move(fd), std::move(path));
+}
+
+UnixListener& UnixListener::operator=(UnixListener&& other) noexcept {
+    unlink();
+    fd_ = std::move(other.fd_);
+    path_ = std::exchange(other.path_, {});
+    return *this;
+}
+
+void UnixListener::unlink() {
+    if (!path_.empty()) ::unlink(std::exchange(path_, {}).c_str());
 }
 
 UnixSocket accept_unix(int listener) {

@@ -8,6 +8,7 @@
 
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -17,8 +18,26 @@ namespace wisp {
 /// Longest path of a Unix socket, in bytes.
 size_t max_unix_path();
 
-/// Binds and listens. Errors name the path and the remedy.
-Result<OwnedFd> listen_unix(const std::string& path, unsigned backlog);
+/// A socket that listens, and its file, which goes with it unless it is left behind.
+class UnixListener {
+public:
+    /// Binds and listens. Errors name the path and the remedy.
+    static Result<UnixListener> create(std::string path, unsigned backlog);
+    UnixListener(UnixListener&& other) noexcept : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, {})) {}
+    UnixListener& operator=(UnixListener&& other) noexcept;
+    ~UnixListener() { unlink(); }
+
+    int fd() const { return fd_.get(); }
+    const std::string& path() const { return path_; }  ///< empty once the file is gone
+    /// Removes the file, once: also for the end of a process that runs no destructors.
+    void unlink();
+
+private:
+    UnixListener(OwnedFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+
+    OwnedFd fd_;
+    std::string path_;
+};
 
 struct UnixSocket {
     OwnedFd fd;

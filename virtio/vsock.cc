@@ -38,32 +38,27 @@ Vsock::~Vsock() {
     for (const auto& link : links_)
         for (Parked* parked = link ? link->first_parked : nullptr; parked; parked = parked->next)
             parked->chain.abandon();
-    unlink_socket();
 }
 
-Result<std::unique_ptr<Vsock>> Vsock::create(Loop& loop, VsockConfig config) {
+Result<std::unique_ptr<Vsock>> Vsock::create(Loop& loop, VsockConfig config, std::optional<UnixListener> listener) {
     std::unique_ptr<Vsock> vsock(new Vsock(loop, std::move(config)));
+    vsock->listener_ = std::move(listener);
     TRY_CONTEXT("vsock", vsock->open());
     return vsock;
 }
 
 Result<void> Vsock::open() {
-    listener_ = TRY_CONTEXT("uds_path", listen_unix(config_.uds_path, limits::kVsockBacklog));
-    unlinked_ = false;
+    if (!listener_) listener_ = TRY_CONTEXT("uds_path", UnixListener::create(config_.uds_path, limits::kVsockBacklog));
     parked_ = TRY(ParkedPool::create());
     epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_.valid()) return fail_errno("cannot create an epoll instance");
     epoll_event event{};
     event.events = EPOLLIN | EPOLLET;
     event.data.u64 = UINT64_MAX;
-    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener_.get(), &event) < 0)
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener_->fd(), &event) < 0)
         return fail_errno("cannot watch %s", config_.uds_path.c_str());
     host_watch_ = TRY(loop_.watch(epoll_.get(), EPOLLIN, on_host_));
     return {};
-}
-
-void Vsock::unlink_socket() {
-    if (!std::exchange(unlinked_, true)) unlink(config_.uds_path.c_str());
 }
 
 // ---- what the driver sees ----

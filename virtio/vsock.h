@@ -61,17 +61,17 @@ struct VsockCounters {
 
 class Vsock final : public Device, private PollSource {
 public:
-    /// Binds and listens. Errors name the path and the reason.
-    static Result<std::unique_ptr<Vsock>> create(Loop& loop, VsockConfig config);
-    /// Removes the listening socket's file.
+    /// Listens at the path, unless `listener` does already. Errors name the path and the reason.
+    static Result<std::unique_ptr<Vsock>> create(Loop& loop, VsockConfig config,
+                                                 std::optional<UnixListener> listener = std::nullopt);
     ~Vsock();
 
     const VsockConfig& config() const { return config_; }
     const VsockCounters& counters() const { return counters_; }
     /// Connections, with those that are being opened or ended.
     unsigned connections() const { return static_cast<unsigned>(limits::kVsockConnections - free_.size()); }
-    /// Removes the listening socket's file, once: at the end of the process, when no destructor will run.
-    void unlink_socket();
+    /// For the end of the process, when no destructor will run.
+    void unlink_socket() { listener_->unlink(); }
     /// Ends all connections and tells the driver so, by an event (section 5.10.6.7): after a restore.
     void reset_transport();
 
@@ -175,8 +175,7 @@ private:
     Loop& loop_;
     const VsockConfig config_;
     VsockCounters counters_;
-    OwnedFd listener_;
-    bool unlinked_ = true;
+    std::optional<UnixListener> listener_;  // always, once there is a device
 
     Activity activity_ = Activity::kInactive;
     bool paused_ = false;

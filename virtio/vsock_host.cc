@@ -63,7 +63,7 @@ void Vsock::on_link_ready(Link& link, uint32_t events) {
 
 void Vsock::accept_all() {
     while (!free_.empty()) {
-        UnixSocket accepted = accept_unix(listener_.get());
+        UnixSocket accepted = accept_unix(listener_->fd());
         if (accepted.error == EAGAIN) {
             may_accept_ = false;
             return;

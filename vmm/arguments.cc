@@ -221,7 +221,9 @@ std::string help_text() {
     }
     return out +
            "\nAlso as --name=value. What follows a bare -- is ignored. Exit codes: 0 the guest reset or powered off,\n"
-           "1 failure, 152 bad configuration, 153 bad command line.\n";
+           "1 failure, 148 a refused system call, 152 bad configuration, 153 bad command line. SIGTERM and SIGINT end "
+           "it in\n"
+           "order, and by that signal (a shell says 143 or 130).\n";
 }
 
 std::string version_text() {

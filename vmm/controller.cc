@@ -151,7 +151,7 @@ Outcome<> Controller::put_vsock(const config::Vsock& vsock) {
     boot_configured_ = true;
     config::VmConfig next = config_;
     REQUIRE_OUTCOME(with_prefix("Vsock config error: ", next.put_vsock(vsock)));
-    REQUIRE_OUTCOME(with_prefix("Vsock config error: ", check_socket_path(vsock.uds_path)));
+    REQUIRE_OUTCOME(with_prefix("Vsock config error: ", driver_.listen_for_vsock(vsock)));
     config_ = std::move(next);
     return {};
 }
@@ -226,6 +226,9 @@ Outcome<> Controller::patch_drive(const config::DrivePatch& patch) {
     // Only a vhost-user drive, of which there are none, has anything to refresh.
     if (!patch.path_on_host && !patch.rate_limiter)
         return refuse_patch("Block: Running method expected different backend.");
+    if (patch.path_on_host)
+        if (auto found = check_new_drive_file(*patch.path_on_host); !found)
+            return refuse_patch("Block: " + found.error().message);
     if (auto patched = driver_.patch_drive(patch); !patched) return refuse_patch("Block: " + patched.error().message);
     if (patch.path_on_host) drive->path_on_host = *patch.path_on_host;
     merge(drive->rate_limiter, patch.rate_limiter);

@@ -62,6 +62,9 @@ public:
     virtual Result<void> send_ctrl_alt_del() = 0;
     virtual Result<void> flush_metrics() = 0;
 
+    /// Listens where host programs will find the guest, instead of where it may have before.
+    virtual Result<void> listen_for_vsock(const config::Vsock& vsock) = 0;
+
     /// These two take effect at once, before the start.
     virtual Result<void> configure_logger(const config::Logger& logger) = 0;
     virtual Result<void> configure_metrics(const config::Metrics& metrics) = 0;

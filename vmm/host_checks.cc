@@ -3,12 +3,12 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <cerrno>
 #include <cstring>
 
 #include "base/fd.h"
+#include "base/limits.h"
 #include "virtio/tap.h"
 
 namespace wisp {
@@ -47,6 +47,13 @@ Result<void> check_drive_file(const config::Drive& drive) {
     return {};
 }
 
+Result<void> check_new_drive_file(const std::string& path) {
+    struct stat status{};
+    if (stat(path.c_str(), &status) == 0) return {};
+    return fail("Virtio backend error: Error manipulating the backing file: %s %s", os_error(errno).c_str(),
+                path.c_str());
+}
+
 Result<void> check_tap(const std::string& name) {
     const char* const prefix = "Could not create the network device: Open tap device failed: ";
     const OwnedFd tun = try_open("/dev/net/tun", O_RDWR);
@@ -60,22 +67,13 @@ Result<void> check_tap(const std::string& name) {
     return {};
 }
 
-Result<void> check_socket_path(const std::string& path) {
+Result<UnixListener> listen_for_vsock(const std::string& path) {
     const char* const prefix = "Cannot create backend for vsock device: Error binding to the host-side Unix socket: ";
-    const size_t slash = path.rfind('/');
-    const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-    struct stat status{};
-    int error = 0;
-    if (path.size() >= sizeof sockaddr_un::sun_path)
-        error = ENAMETOOLONG;
-    else if (stat(folder.c_str(), &status) < 0)
-        error = errno;
-    else if (!S_ISDIR(status.st_mode))
-        error = ENOTDIR;
-    else if (lstat(path.c_str(), &status) == 0)
-        error = EADDRINUSE;
-    if (error) return fail("%s%s", prefix, os_error(error).c_str());
-    return {};
+    if (path.size() > max_unix_path()) return fail("%s%s", prefix, os_error(ENAMETOOLONG).c_str());
+    auto listener = UnixListener::create(path, limits::kVsockBacklog);
+    if (listener) return listener;
+    const Error& error = listener.error();
+    return fail("%s%s", prefix, error.errno_value ? os_error(error.errno_value).c_str() : error.message.c_str());
 }
 
 }  // namespace wisp

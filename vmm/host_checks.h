@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "base/unix_socket.h"
 #include "vmm/config/resources.h"
 
 namespace wisp {
@@ -21,10 +22,13 @@ Result<void> check_boot_files(const config::BootSource& boot_source);
 /// The file can be opened as the drive will open it, and is one that can be a disk.
 Result<void> check_drive_file(const config::Drive& drive);
 
+/// The file that a drive shall have from now on exists.
+Result<void> check_new_drive_file(const std::string& path);
+
 /// The tap exists, or can be made, and nobody else has it.
 Result<void> check_tap(const std::string& name);
 
-/// A Unix socket can be bound there.
-Result<void> check_socket_path(const std::string& path);
+/// The socket where host programs find the guest.
+Result<UnixListener> listen_for_vsock(const std::string& path);
 
 }  // namespace wisp

@@ -75,6 +75,9 @@ void Machine::give_up_kernel_file() {
 void Machine::finish() {
     console_->finish();
     net_.close();
+}
+
+void Machine::unlink_sockets() {
     if (vsock_) vsock_->unlink_socket();
 }
 

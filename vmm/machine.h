@@ -50,6 +50,8 @@ struct MachineHost {
     /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has
     /// returned.
     std::function<void(uint64_t exits)> on_boot_done;
+    /// Where host programs find the guest already; the machine takes it.
+    std::optional<UnixListener>& vsock_listener;
     const mmds::DataStore* metadata = nullptr;  ///< what the guest's metadata service shows; null: there is none
 };
 
@@ -76,8 +78,10 @@ public:
     /// Somebody wants to write the kernel image (kernel_lease_signal came): the VM gets its own copy, then they may.
     void give_up_kernel_file();
 
-    /// The last output goes out, the terminal is given back, the vsock's socket is removed.
+    /// The last output goes out, the terminal is given back.
     void finish();
+    /// Host programs find the guest no more.
+    void unlink_sockets();
 
     /// What devices and vCPUs count.
     void visit_metrics(MetricsVisitor& visitor);

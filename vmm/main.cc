@@ -3,6 +3,7 @@
 // wisp: the composition root. Everything is made here, in order, and handed to those that need it.
 #include <fcntl.h>
 #include <malloc.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -32,9 +33,15 @@ constexpr const char* kBadMachineFile =
 constexpr const char* kNotStarted = "Failed to build MicroVM from Json: Could not Start MicroVM from one single json: ";
 constexpr const char* kBadMetadata = "MMDS error: metadata provided not valid json: ";
 
+/// Whether both are one file, pipe or terminal.
+bool same_file(int one, int other) {
+    struct stat a{}, b{};
+    return fstat(one, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 /// One line on standard error. A log that goes elsewhere has it too.
 int give_up(ExitCode code, const Error& error, const char* logged_before = "") {
-    if (log::config().fd != STDOUT_FILENO) {
+    if (!same_file(log::config().fd, STDERR_FILENO)) {
         LOG_ERROR("%s%s", logged_before, error.message.c_str());
         LOG_ERROR("Wisp exiting with error. exit_code=%d", static_cast<int>(code));
     }
@@ -109,10 +116,8 @@ int run_with_api(const Arguments& arguments, Monitor& monitor, const std::option
         [&monitor] { monitor.stop(ExitCode::kGenericError, "a request could not be undone"); });
     if (!server) return give_up(ExitCode::kGenericError, server.error());
     if (config) {
-        if (auto started = monitor.start(*config); !started) {
-            (*server)->unlink();
+        if (auto started = monitor.start(*config); !started)
             return give_up(ExitCode::kBadConfiguration, started.error(), kNotStarted);
-        }
         controller.adopt(*config, VmState::kRunning);
         LOG_INFO("Successfully started microvm that was configured from one single json");
     }

@@ -54,7 +54,7 @@ Result<void> Monitor::start(const config::VmConfig& config) {
     if (!head_start_) head_start_ = TRY(HeadStart::begin());
     build_start_ns_ = head_start_->begun_at_ns();
     machine_ = TRY(Machine::launch({*loop_, *stop_sink_, timeline_, seccomp_, kernel_lease_signal(),
-                                    [this](uint64_t exits) { on_boot_done(exits); }, metadata_},
+                                    [this](uint64_t exits) { on_boot_done(exits); }, vsock_listener_, metadata_},
                                    config, std::move(head_start_)));
     metrics_->start();
     return {};
@@ -86,7 +86,13 @@ int Monitor::run(const std::function<void()>& before_exit) {
     if (auto ran = loop_->run(); !ran) end_ = {ExitCode::kGenericError, ran.error().message};
     if (machine_) machine_->finish();
     (void)flush_metrics();
-    before_exit();
+    // A client removes the sockets that it has asked for, as with Firecracker, and may take it for an error if they are
+    // gone by themselves. Whoever ends us by a signal, or runs us without an API, has nothing left to clean up.
+    if (end_signal_ || arguments_.no_api) {
+        vsock_listener_.reset();
+        if (machine_) machine_->unlink_sockets();
+        before_exit();
+    }
     say_how_it_ended();
     if (end_signal_) die_by_signal(end_signal_);
     return static_cast<int>(end_.code);
@@ -137,6 +143,12 @@ Result<void> Monitor::patch_network_interface(const config::NetworkInterfacePatc
 
 Result<void> Monitor::send_ctrl_alt_del() {
     return machine_->send_ctrl_alt_del();
+}
+
+Result<void> Monitor::listen_for_vsock(const config::Vsock& vsock) {
+    vsock_listener_.reset();  // it may be at the same path
+    vsock_listener_ = TRY(wisp::listen_for_vsock(vsock.uds_path));
+    return {};
 }
 
 Result<void> Monitor::configure_metrics(const config::Metrics& metrics) {

@@ -45,7 +45,7 @@ public:
 
     /// Builds and starts the machine now, for a machine file.
     Result<void> start(const config::VmConfig& config);
-    /// Runs until the VM ends or a signal comes. `before_exit` is called then, for what must not be left behind.
+    /// Runs until the VM ends or a signal comes. `before_exit` removes the API's socket, where that is ours to do.
     /// Returns the exit code, or ends the process by the signal.
     int run(const std::function<void()>& before_exit);
     /// Ends run() with this code.
@@ -62,6 +62,7 @@ public:
     Result<void> patch_network_interface(const config::NetworkInterfacePatch& patch) override;
     Result<void> send_ctrl_alt_del() override;
     Result<void> flush_metrics() override;
+    Result<void> listen_for_vsock(const config::Vsock& vsock) override;
     Result<void> configure_logger(const config::Logger& logger) override { return log_.configure(logger); }
     Result<void> configure_metrics(const config::Metrics& metrics) override;
     void took(Operation operation, uint64_t us) override;
@@ -83,6 +84,7 @@ private:
     std::unique_ptr<SignalWatch> signals_;
     std::unique_ptr<StopSink> stop_sink_;
     std::unique_ptr<HeadStart> head_start_;
+    std::optional<UnixListener> vsock_listener_;  // until a machine has it
     std::unique_ptr<Machine> machine_;
     std::unique_ptr<MetricsSink> metrics_;
     std::function<void(MetricsVisitor&)> api_metrics_;

@@ -12,8 +12,8 @@ namespace wisp {
 
 // Read-write, so that a FIFO opens without a reader and stays open when its reader goes; and never waited for.
 Result<OwnedFd> open_sink(const std::string& path) {
-    OwnedFd file(open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600));
-    if (!file.valid()) return fail("Failed to open target file: %s", os_error(errno).c_str());
+    OwnedFd file(open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0644));
+    if (!file.valid()) return fail("%s", os_error(errno).c_str());
     return file;
 }
 
@@ -27,7 +27,7 @@ Result<void> LogSink::configure(const config::Logger& wanted) {
     log::Config config = log::config();
     OwnedFd file;
     if (wanted.log_path) {
-        file = TRY(open_sink(*wanted.log_path));
+        file = TRY_CONTEXT("Failed to open target file", open_sink(*wanted.log_path));
         config.fd = file.get();
     }
     if (wanted.level) config.level = static_cast<log::Level>(*wanted.level);

@@ -54,9 +54,10 @@ void visit_vsock_counters(const VsockCounters& counters, MetricsVisitor& visitor
     for (const auto& [key, counter] : kMetrics) visitor.count(key, counter ? counters.*counter : 0);
 }
 
-Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock) {
+Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock,
+                                                    std::optional<UnixListener> listener) {
     allow_descriptors(limits::kVsockDescriptors);
-    return virtio::Vsock::create(loop, {vsock.guest_cid, vsock.uds_path});
+    return virtio::Vsock::create(loop, {vsock.guest_cid, vsock.uds_path}, std::move(listener));
 }
 
 }  // namespace wisp

@@ -4,18 +4,21 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "base/loop.h"
 #include "base/metrics.h"
 #include "base/result.h"
+#include "base/unix_socket.h"
 #include "virtio/vsock.h"
 #include "vmm/config/resources.h"
 
 namespace wisp {
 
-/// Binds its socket. Also lets this process open as many descriptors as the device may need, as far as the hard limit
-/// goes.
-Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock);
+/// Binds its socket, unless `listener` has it. Also lets this process open as many descriptors as the device may need,
+/// as far as the hard limit goes.
+Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock,
+                                                    std::optional<UnixListener> listener);
 
 /// The metrics group `vsock`, by Firecracker's keys.
 void visit_vsock_counters(const virtio::VsockCounters& counters, MetricsVisitor& visitor);

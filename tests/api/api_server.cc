@@ -41,6 +41,11 @@ public:
     Result<void> patch_network_interface(const config::NetworkInterfacePatch&) override { return {}; }
     Result<void> send_ctrl_alt_del() override { return {}; }
     Result<void> flush_metrics() override { return {}; }
+    Result<void> listen_for_vsock(const config::Vsock& vsock) override {
+        vsock_.reset();
+        vsock_ = TRY(wisp::listen_for_vsock(vsock.uds_path));
+        return {};
+    }
     Result<void> configure_logger(const config::Logger& logger) override {
         if (!logger.log_path) return {};
         const OwnedFd file(open(logger.log_path->c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600));
@@ -60,6 +65,7 @@ private:
     }
 
     Loop& loop_;
+    std::optional<UnixListener> vsock_;
 };
 
 int run(const Arguments& arguments) {

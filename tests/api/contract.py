@@ -29,7 +29,7 @@ CONTRACT = Path(__file__).with_name("contract.txt")
 class Client:
     """A plain HTTP client that shows what really came over the socket."""
 
-    def __init__(self, path, timeout_s=10):
+    def __init__(self, path, timeout_s=120):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout_s)
         self.socket.connect(path)
@@ -91,7 +91,7 @@ class Monitor:
         self.log = open(self.tmp + "/log", "w+b")
         self.process = subprocess.Popen([os.path.abspath(program), "--api-sock", self.api_sock, *arguments], cwd=self.tmp,
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while True:
             try:
                 self.client = Client(self.api_sock)

@@ -48,13 +48,12 @@ public:
         unlink(path_.c_str());
         unlink(listener_path().c_str());
         vsock_ = *Vsock::create(loop(), {kCid, path_});
-        listener_ = *listen_unix(listener_path(), 4);
+        listener_ = *UnixListener::create(listener_path(), 4);
         activate(*vsock_, kTransport);
     }
     ~Script() {
         reset(*vsock_);
         CHECK(vsock_->connections() == 0);
-        unlink(listener_path().c_str());
     }
 
     void run() {
@@ -102,7 +101,7 @@ private:
                 return;
             }
             case kAccept: {
-                UnixSocket program = accept_unix(listener_.get());
+                UnixSocket program = accept_unix(listener_->fd());
                 if (program.fd.valid() && programs_.size() < kMostPrograms) programs_.push_back(std::move(program.fd));
                 return;
             }
@@ -212,7 +211,7 @@ private:
 
     const std::string path_;
     std::unique_ptr<Vsock> vsock_;
-    OwnedFd listener_;
+    std::optional<UnixListener> listener_;
     std::vector<OwnedFd> programs_;
     uint64_t next_slot_ = 0, next_buffer_ = 0;
     uint32_t last_host_port_ = 1u << 30;

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 
 import pytest
@@ -62,6 +64,55 @@ def test_a_guest_that_never_reads_its_keyboard_gets_so_much_and_no_more(tmp_path
             vm.act("SendCtrlAltDel")
         with pytest.raises(Refused, match="^Internal VMM error: I8042 error: i8042 internal buffer full.$"):
             vm.act("SendCtrlAltDel")
+
+
+# ---- sockets ----
+
+def vsock(path):
+    return {"guest_cid": 3, "uds_path": str(path)}
+
+
+def test_the_vsock_socket_is_there_from_its_put_on_and_goes_with_a_signal(tmp_path):
+    first, second = tmp_path / "1", tmp_path / "2"
+    with ApiVm(tmp_path) as vm:
+        vm.put("/vsock", vsock(first))
+        with socket.socket(socket.AF_UNIX) as program:
+            program.connect(str(first))
+        vm.put("/vsock", vsock(second))
+        assert not first.exists() and second.is_socket()
+        vm.put("/vsock", vsock(second))
+        with pytest.raises(Refused, match="Address already in use"):
+            vm.put("/vsock", vsock(vm.sock))
+        vm.put("/vsock", vsock(second))
+        vm.end()
+        assert not second.exists() and not os.path.exists(vm.sock)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_removes_the_sockets_of_a_machine_that_runs(tmp_path, number):
+    with ApiVm(tmp_path) as vm:
+        vm.put("/vsock", vsock(tmp_path / "v"))
+        vm.configure(wisp.guest("first"))
+        vm.act("InstanceStart")
+        assert (tmp_path / "v").is_socket()
+        vm.end(number)
+        assert not (tmp_path / "v").exists() and not os.path.exists(vm.sock)
+
+
+def test_a_guest_that_ends_leaves_the_sockets_to_the_client(tmp_path):
+    with ApiVm(tmp_path) as vm:
+        vm.put("/vsock", vsock(tmp_path / "v"))
+        vm.configure(wisp.guest("reset"))
+        vm.act("InstanceStart")
+        assert vm.process.wait(wisp.LIMIT_S) == wisp.EXIT_OK
+        assert (tmp_path / "v").is_socket() and os.path.exists(vm.sock)
+
+
+def test_without_an_api_nobody_is_left_to_remove_them(tmp_path):
+    config = wisp.machine(wisp.guest("reset"), vsock=vsock(tmp_path / "v"))
+    for _ in range(2):
+        assert wisp.run(tmp_path, config).code == wisp.EXIT_OK
+        assert not (tmp_path / "v").exists()
 
 
 # ---- the log, as tools that read it expect it ----

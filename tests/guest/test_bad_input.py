@@ -220,6 +220,13 @@ def test_bad_command_line(flags):
     assert len(result.stderr.strip().splitlines()) >= 1
 
 
+def test_a_key_of_somebody_elses_with_nothing_in_it_is_no_mistake(tmp_path):
+    config = wisp.machine(wisp.guest("reset"))
+    assert wisp.run(tmp_path, {**config, "balloon_device": None}).code == wisp.EXIT_OK
+    refused(tmp_path, {**config, "balloon_device": {}}, "unknown field `balloon_device`")
+    refused(tmp_path, {**config, "machine-config": {"vcpu_count": 1, "mem_size_mib": 64, "mine": None}}, "unknown field `mine`")
+
+
 @pytest.mark.parametrize("flag", ["--log-path", "--metrics-path"])
 def test_a_sink_that_cannot_be_opened(tmp_path, flag):
     with open(tmp_path / "machine.json", "w") as out:

@@ -151,6 +151,15 @@ def test_a_log_file_says_why_there_was_no_machine(tmp_path, config, said):
                           "Wisp exiting with error. exit_code=152"], lines
 
 
+def test_the_reason_is_said_once_where_the_log_and_the_errors_go_to_one_file(tmp_path):
+    (tmp_path / "bad.json").write_text("{")
+    command = [*wisp.COMMAND, "--no-api", "--config-file", tmp_path / "bad.json"]
+    apart = subprocess.run(command, capture_output=True, text=True, timeout=wisp.LIMIT_S)
+    assert apart.stdout.count("EOF while parsing") == apart.stderr.count("EOF while parsing") == 1, apart
+    together = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=wisp.LIMIT_S)
+    assert together.stdout.count("EOF while parsing") == 1, together
+
+
 def test_sixteen_vcpus_start(tmp_path):
     result = wisp.run(tmp_path, wisp.machine(wisp.guest("reset"), vcpus=16))
     assert result.code == wisp.EXIT_OK, result

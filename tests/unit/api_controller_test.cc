@@ -3,6 +3,7 @@
 // The rules of before and after the start, with a machine that takes notes. What each request answers is in
 // tests/api/contract.txt; here is what reaches the machine, and what does not.
 #include "vmm/controller.h"
+#include "vmm/host_checks.h"
 
 #include <catch2/catch.hpp>
 
@@ -36,6 +37,7 @@ public:
     Result<void> patch_network_interface(const config::NetworkInterfacePatch&) override { return next; }
     Result<void> send_ctrl_alt_del() override { return next; }
     Result<void> flush_metrics() override { return next; }
+    Result<void> listen_for_vsock(const config::Vsock&) override { return next; }
     Result<void> configure_logger(const config::Logger&) override { return next; }
     Result<void> configure_metrics(const config::Metrics&) override { return next; }
 
@@ -163,15 +165,15 @@ TEST_CASE_METHOD(Fixture, "a patch reaches a drive that exists, and the configur
     ops.ops = config::TokenBucket{.size = 1, .refill_time = 2};
     config::RateLimiter bandwidth;
     bandwidth.bandwidth = config::TokenBucket{.size = 3, .refill_time = 4};
-    CHECK(controller.patch_drive({.drive_id = "a", .path_on_host = "/x", .rate_limiter = ops}));
+    CHECK(controller.patch_drive({.drive_id = "a", .path_on_host = "/dev/zero", .rate_limiter = ops}));
     CHECK(controller.patch_drive({.drive_id = "a", .rate_limiter = bandwidth}));
     const config::Drive& drive = controller.config().drives[0];
-    CHECK(drive.path_on_host == "/x");
+    CHECK(drive.path_on_host == "/dev/zero");
     CHECK(drive.rate_limiter->ops->size == 1);
     CHECK(drive.rate_limiter->bandwidth->size == 3);
     notes.next = fail("cannot");
-    CHECK_FALSE(controller.patch_drive({.drive_id = "a", .path_on_host = "/y"}));
-    CHECK(drive.path_on_host == "/x");
+    CHECK_FALSE(controller.patch_drive({.drive_id = "a", .path_on_host = "/dev/null"}));
+    CHECK(drive.path_on_host == "/dev/zero");
 }
 
 TEST_CASE_METHOD(Fixture, "host files are looked at when they are named") {
@@ -184,6 +186,7 @@ TEST_CASE_METHOD(Fixture, "host files are looked at when they are named") {
     drive.path_on_host = "/dev/null";
     CHECK(told(controller.put_drive(drive)).find("neither a regular file nor a block device") != std::string::npos);
     CHECK(controller.config().drives.empty());
-    CHECK(told(controller.put_vsock({.guest_cid = 3, .uds_path = "/dev/null"}))
-              .ends_with("Address already in use (os error 98)"));
+    CHECK(listen_for_vsock("/dev/null").error().message ==
+          "Cannot create backend for vsock device: Error binding to the host-side Unix socket: Address already in use "
+          "(os error 98)");
 }

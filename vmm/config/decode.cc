@@ -141,7 +141,10 @@ Result<void> read_object(const Value& value, const Schema& schema, void* object)
         size_t i = 0;
         while (i < schema.fields.size() && member.name != schema.fields[i].name) ++i;
         if (i == schema.fields.size()) {
-            if (schema.unknown == Schema::Unknown::kRefuse) return unknown_field(member, schema);
+            const bool refused =
+                schema.unknown == Schema::Unknown::kRefuse ||
+                (schema.unknown == Schema::Unknown::kRefuseUnlessNull && !member.value.is(Kind::kNull));
+            if (refused) return unknown_field(member, schema);
             if (const Value* fault = member.value.find_fault()) return fault_in(*fault, fault->text);
             continue;
         }

@@ -27,7 +27,7 @@ struct Field {
 
 /// A struct: its name in messages, its fields in the order in which they are listed and missed.
 struct Schema {
-    enum class Unknown : uint8_t { kRefuse, kIgnore };
+    enum class Unknown : uint8_t { kRefuse, kRefuseUnlessNull, kIgnore };
 
     const char* name;
     std::span<const Field> fields;

@@ -104,7 +104,9 @@ Result<VmConfig> apply(const MachineFile& file) {
 }  // namespace
 
 Result<void> read(const Value& value, MachineFile& out) {
-    return read_object(value, {"VmmConfig", kFields}, &out);
+    // Firecracker takes any key at the top, and there are clients that write some of their own with nothing in them.
+    // With something in them they are mistakes.
+    return read_object(value, {"VmmConfig", kFields, Schema::Unknown::kRefuseUnlessNull}, &out);
 }
 
 namespace {
