@@ -65,9 +65,7 @@ Result<void> set_id(Parsed& parsed) {
 
 Result<void> set_level(Parsed& parsed) {
     parsed.arguments.logger.level = config::parse_log_level(parsed.value);
-    if (!parsed.arguments.logger.level)
-        return fail("Invalid value for logger level: '%s'. Possible values: [Off, Error, Warning, Info, Debug, Trace]",
-                    parsed.value);
+    if (!parsed.arguments.logger.level) parsed.arguments.bad_level = parsed.value;
     return {};
 }
 

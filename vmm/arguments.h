@@ -33,6 +33,8 @@ struct Arguments {
     bool no_seccomp = false;
 
     config::Logger logger;  ///< --log-path --level --module --show-level --show-log-origin
+    std::optional<std::string>
+        bad_level;  ///< what --level was instead: bad configuration, to Firecracker, and no bad command line
     std::optional<std::string> metrics_path;
 
     bool boot_timer = false;

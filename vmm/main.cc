@@ -130,6 +130,9 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
     auto arguments = parse_arguments(words);
     if (!arguments) return give_up(ExitCode::kArgumentParsing, arguments.error());
     if (print_and_leave(*arguments)) return 0;
+    if (arguments->bad_level)
+        return give_up(ExitCode::kBadConfiguration, {"Invalid value for logger level: '" + *arguments->bad_level +
+                                                     "'. Possible values: [Off, Error, Warning, Info, Debug, Trace]"});
     if (arguments->task != Task::kRun)
         return give_up(ExitCode::kGenericError, {"snapshots are not part of this version of Wisp"});
     if (arguments->start_time_us) start_ns = *arguments->start_time_us * 1000;

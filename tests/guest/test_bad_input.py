@@ -212,7 +212,7 @@ def test_missing_machine_file():
     assert "/nonexistent.json" in result.stderr and "No such file" in result.stderr
 
 
-@pytest.mark.parametrize("flags", [["--nonsense"], ["--config-file"], ["--no-api"], ["--id", "a b"], ["--level", "Loud"],
+@pytest.mark.parametrize("flags", [["--nonsense"], ["--config-file"], ["--no-api"], ["--id", "a b"],
                                    ["--id", "a", "--id", "b"]])
 def test_bad_command_line(flags):
     result = subprocess.run([*wisp.COMMAND, *flags], capture_output=True, text=True)
@@ -236,6 +236,11 @@ def test_a_sink_that_cannot_be_opened(tmp_path, flag):
     assert result.returncode == wisp.EXIT_GENERIC
     assert f"{flag} /nonexistent/sink: " in result.stderr and "No such file" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def test_a_level_that_there_is_not_is_bad_configuration():
+    result = subprocess.run([*wisp.COMMAND, "--level", "Loud"], capture_output=True, text=True, timeout=wisp.LIMIT_S)
+    assert result.returncode == wisp.EXIT_BAD_CONFIGURATION and "logger level: 'Loud'. Possible values: [Off, " in result.stderr, result
 
 
 @pytest.mark.parametrize("flags", [["--snapshot-version"], ["--describe-snapshot", "/nonexistent"]])
