@@ -2,7 +2,6 @@
 #include "api/server.h"
 
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>

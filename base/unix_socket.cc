@@ -38,6 +38,8 @@ size_t max_unix_path() {
 
 Result<UnixListener> UnixListener::create(std::string path, unsigned backlog) {
     if (path.empty()) return fail("the path of a Unix socket is empty");
+    // The kernel would take it for the end, or for a name that is in no file system.
+    if (path.find('\0') != std::string::npos) return fail("paths must not contain interior null bytes");
     sockaddr_un address{};
     if (!set_path(address, path))
         return fail("%s: the path of a Unix socket has at most %zu bytes, and this one %zu", path.c_str(),

@@ -4,7 +4,6 @@
 #include "virtio/vsock.h"
 
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -40,7 +39,7 @@ Vsock::~Vsock() {
             parked->chain.abandon();
 }
 
-Result<std::unique_ptr<Vsock>> Vsock::create(Loop& loop, VsockConfig config, std::optional<UnixListener> listener) {
+Result<std::unique_ptr<Vsock>> Vsock::create(Loop& loop, VsockConfig config, std::shared_ptr<UnixListener> listener) {
     std::unique_ptr<Vsock> vsock(new Vsock(loop, std::move(config)));
     vsock->listener_ = std::move(listener);
     TRY_CONTEXT("vsock", vsock->open());
@@ -48,7 +47,9 @@ Result<std::unique_ptr<Vsock>> Vsock::create(Loop& loop, VsockConfig config, std
 }
 
 Result<void> Vsock::open() {
-    if (!listener_) listener_ = TRY_CONTEXT("uds_path", UnixListener::create(config_.uds_path, limits::kVsockBacklog));
+    if (!listener_)
+        listener_ = std::make_shared<UnixListener>(
+            TRY_CONTEXT("uds_path", UnixListener::create(config_.uds_path, limits::kVsockBacklog)));
     parked_ = TRY(ParkedPool::create());
     epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_.valid()) return fail_errno("cannot create an epoll instance");

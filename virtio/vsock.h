@@ -63,7 +63,7 @@ class Vsock final : public Device, private PollSource {
 public:
     /// Listens at the path, unless `listener` does already. Errors name the path and the reason.
     static Result<std::unique_ptr<Vsock>> create(Loop& loop, VsockConfig config,
-                                                 std::optional<UnixListener> listener = std::nullopt);
+                                                 std::shared_ptr<UnixListener> listener = nullptr);
     ~Vsock();
 
     const VsockConfig& config() const { return config_; }
@@ -175,7 +175,7 @@ private:
     Loop& loop_;
     const VsockConfig config_;
     VsockCounters counters_;
-    std::optional<UnixListener> listener_;  // always, once there is a device
+    std::shared_ptr<UnixListener> listener_;  // not null, once there is a device
 
     Activity activity_ = Activity::kInactive;
     bool paused_ = false;

@@ -258,7 +258,7 @@ Result<void> Machine::add_drives() {
 
 Result<void> Machine::add_vsock() {
     if (!config_.vsock) return {};
-    auto device = TRY(create_vsock(host_.loop, *config_.vsock, std::exchange(host_.vsock_listener, std::nullopt)));
+    auto device = TRY(create_vsock(host_.loop, *config_.vsock, host_.vsock_listener));
     vsock_ = device.get();
     return add_virtio(std::move(device));
 }

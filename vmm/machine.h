@@ -50,9 +50,8 @@ struct MachineHost {
     /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has
     /// returned.
     std::function<void(uint64_t exits)> on_boot_done;
-    /// Where host programs find the guest already; the machine takes it.
-    std::optional<UnixListener>& vsock_listener;
-    const mmds::DataStore* metadata = nullptr;  ///< what the guest's metadata service shows; null: there is none
+    std::shared_ptr<UnixListener> vsock_listener;  ///< where host programs find the guest already; or null
+    const mmds::DataStore* metadata = nullptr;     ///< what the guest's metadata service shows; null: there is none
 };
 
 class Machine {

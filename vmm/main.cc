@@ -31,7 +31,6 @@ namespace {
 constexpr const char* kBadMachineFile =
     "Failed to build MicroVM from Json: Configuration for VMM from one single json failed: ";
 constexpr const char* kNotStarted = "Failed to build MicroVM from Json: Could not Start MicroVM from one single json: ";
-constexpr const char* kBadMetadata = "MMDS error: metadata provided not valid json: ";
 
 /// Whether both are one file, pipe or terminal.
 bool same_file(int one, int other) {
@@ -73,8 +72,10 @@ Result<std::optional<config::VmConfig>> load_machine_file(const Arguments& argum
 
 /// Those that a machine file names.
 Result<void> configure_sinks(const std::optional<config::VmConfig>& config, Monitor& monitor) {
-    if (config && config->logger) TRY(monitor.configure_logger(*config->logger));
-    if (config && config->metrics) TRY(monitor.configure_metrics(*config->metrics));
+    if (config && config->logger)
+        TRY_CONTEXT("logger " + config->logger->log_path.value_or(""), monitor.configure_logger(*config->logger));
+    if (config && config->metrics)
+        TRY_CONTEXT("metrics " + config->metrics->metrics_path, monitor.configure_metrics(*config->metrics));
     return {};
 }
 
@@ -83,7 +84,9 @@ Result<void> load_metadata(const Arguments& arguments, mmds::DataStore& store) {
     if (!arguments.metadata) return {};
     const std::string text = TRY_CONTEXT("--metadata", read_file(*arguments.metadata, limits::kMaxConfigFile));
     auto parsed = config::parse_json_strict(text);
-    if (!parsed) return fail("--metadata: %s: %s", arguments.metadata->c_str(), parsed.error().message.c_str());
+    if (!parsed)
+        return fail("MMDS error: metadata provided not valid json: %s: %s", arguments.metadata->c_str(),
+                    parsed.error().message.c_str());
     return store.put(*std::move(parsed));
 }
 
@@ -91,7 +94,7 @@ Result<void> load_metadata(const Arguments& arguments, mmds::DataStore& store) {
 int run_without_api(const Arguments& arguments, Monitor& monitor, const config::VmConfig& config) {
     mmds::DataStore metadata(arguments.mmds_limit());
     if (auto loaded = load_metadata(arguments, metadata); !loaded)
-        return give_up(ExitCode::kBadConfiguration, loaded.error(), kBadMetadata);
+        return give_up(ExitCode::kBadConfiguration, loaded.error());
     monitor.set_metadata(metadata);
     const api::Counters no_requests;
     monitor.set_api_metrics([&no_requests](MetricsVisitor& visitor) { no_requests.visit(visitor); });
@@ -104,7 +107,7 @@ int run_without_api(const Arguments& arguments, Monitor& monitor, const config::
 int run_with_api(const Arguments& arguments, Monitor& monitor, const std::optional<config::VmConfig>& config) {
     Controller controller(arguments.id, monitor, arguments.mmds_limit());
     if (auto loaded = load_metadata(arguments, controller.mmds()); !loaded)
-        return give_up(ExitCode::kBadConfiguration, loaded.error(), kBadMetadata);
+        return give_up(ExitCode::kBadConfiguration, loaded.error());
     monitor.set_metadata(controller.mmds());
     api::Router router(controller, [&monitor] { return monitor.prometheus(); });
     monitor.set_api_metrics([&router](MetricsVisitor& visitor) { router.counters().visit(visitor); });

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/metrics_sink.h"
 
-#include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/monitor.h"
 
-#include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -89,7 +88,7 @@ int Monitor::run(const std::function<void()>& before_exit) {
     // A client removes the sockets that it has asked for, as with Firecracker, and may take it for an error if they are
     // gone by themselves. Whoever ends us by a signal, or runs us without an API, has nothing left to clean up.
     if (end_signal_ || arguments_.no_api) {
-        vsock_listener_.reset();
+        if (vsock_listener_) vsock_listener_->unlink();
         if (machine_) machine_->unlink_sockets();
         before_exit();
     }
@@ -146,8 +145,8 @@ Result<void> Monitor::send_ctrl_alt_del() {
 }
 
 Result<void> Monitor::listen_for_vsock(const config::Vsock& vsock) {
-    vsock_listener_.reset();  // it may be at the same path
-    vsock_listener_ = TRY(wisp::listen_for_vsock(vsock.uds_path));
+    if (vsock_listener_ && vsock_listener_->path() == vsock.uds_path) vsock_listener_.reset();
+    vsock_listener_ = std::make_shared<UnixListener>(TRY(wisp::listen_for_vsock(vsock.uds_path)));
     return {};
 }
 

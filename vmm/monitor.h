@@ -84,7 +84,7 @@ private:
     std::unique_ptr<SignalWatch> signals_;
     std::unique_ptr<StopSink> stop_sink_;
     std::unique_ptr<HeadStart> head_start_;
-    std::optional<UnixListener> vsock_listener_;  // until a machine has it
+    std::shared_ptr<UnixListener> vsock_listener_;  // of the last PUT; the machine's too
     std::unique_ptr<Machine> machine_;
     std::unique_ptr<MetricsSink> metrics_;
     std::function<void(MetricsVisitor&)> api_metrics_;

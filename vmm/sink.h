@@ -16,7 +16,7 @@ Result<OwnedFd> open_sink(const std::string& path);
 
 /// Where the log goes, and which of its lines: standard output and info, until configured otherwise.
 ///
-/// Threads: the loop's, or before there are others.
+/// Threads: the loop's, while no other one logs: before vCPUs run.
 class LogSink {
 public:
     explicit LogSink(std::string instance_id);

@@ -55,7 +55,7 @@ void visit_vsock_counters(const VsockCounters& counters, MetricsVisitor& visitor
 }
 
 Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock,
-                                                    std::optional<UnixListener> listener) {
+                                                    std::shared_ptr<UnixListener> listener) {
     allow_descriptors(limits::kVsockDescriptors);
     return virtio::Vsock::create(loop, {vsock.guest_cid, vsock.uds_path}, std::move(listener));
 }

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 
 #include "base/loop.h"
 #include "base/metrics.h"
@@ -18,7 +17,7 @@ namespace wisp {
 /// Binds its socket, unless `listener` has it. Also lets this process open as many descriptors as the device may need,
 /// as far as the hard limit goes.
 Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock,
-                                                    std::optional<UnixListener> listener);
+                                                    std::shared_ptr<UnixListener> listener);
 
 /// The metrics group `vsock`, by Firecracker's keys.
 void visit_vsock_counters(const virtio::VsockCounters& counters, MetricsVisitor& visitor);

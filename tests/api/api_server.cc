@@ -42,7 +42,7 @@ public:
     Result<void> send_ctrl_alt_del() override { return {}; }
     Result<void> flush_metrics() override { return {}; }
     Result<void> listen_for_vsock(const config::Vsock& vsock) override {
-        vsock_.reset();
+        if (vsock_ && vsock_->path() == vsock.uds_path) vsock_.reset();
         vsock_ = TRY(wisp::listen_for_vsock(vsock.uds_path));
         return {};
     }

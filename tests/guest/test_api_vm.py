@@ -81,11 +81,30 @@ def test_the_vsock_socket_is_there_from_its_put_on_and_goes_with_a_signal(tmp_pa
         vm.put("/vsock", vsock(second))
         assert not first.exists() and second.is_socket()
         vm.put("/vsock", vsock(second))
-        with pytest.raises(Refused, match="Address already in use"):
-            vm.put("/vsock", vsock(vm.sock))
-        vm.put("/vsock", vsock(second))
+        for path, why in ((vm.sock, "Address already in use"), ("/nonexistent/v", "No such file"), ("v\0", "null bytes")):
+            with pytest.raises(Refused, match=why):
+                vm.put("/vsock", vsock(path))
+            assert second.is_socket() and json.loads(vm.get("/vm/config"))["vsock"]["uds_path"] == str(second)
         vm.end()
         assert not second.exists() and not os.path.exists(vm.sock)
+
+
+def test_a_start_that_fails_leaves_the_vsock_socket_for_the_next(tmp_path):
+    (tmp_path / "none").write_text("no kernel")
+    with ApiVm(tmp_path) as vm:
+        vm.put("/vsock", vsock(tmp_path / "v"))
+        vm.configure(tmp_path / "none")
+        with socket.socket(socket.AF_UNIX) as program:
+            program.connect(f"{tmp_path}/v")
+            for _ in range(3):
+                with pytest.raises(Refused, match="neither an ELF kernel"):
+                    vm.act("InstanceStart")
+                assert (tmp_path / "v").is_socket()
+            vm.configure(wisp.guest("first"))
+            vm.act("InstanceStart")
+        assert (tmp_path / "v").is_socket()
+        vm.end()
+        assert not (tmp_path / "v").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -238,6 +238,11 @@ def test_a_sink_that_cannot_be_opened(tmp_path, flag):
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 
+@pytest.mark.parametrize("name, sink", [("logger", {"log_path": "/nonexistent/sink"}), ("metrics", {"metrics_path": "/nonexistent/sink"})])
+def test_a_sink_of_the_machine_file_that_cannot_be_opened(tmp_path, name, sink):
+    refused(tmp_path, wisp.machine(wisp.guest("reset"), **{name: sink}), f"{name} /nonexistent/sink: ", "No such file")
+
+
 def test_a_level_that_there_is_not_is_bad_configuration():
     result = subprocess.run([*wisp.COMMAND, "--level", "Loud"], capture_output=True, text=True, timeout=wisp.LIMIT_S)
     assert result.returncode == wisp.EXIT_BAD_CONFIGURATION and "logger level: 'Loud'. Possible values: [Off, " in result.stderr, result

@@ -10,18 +10,22 @@ import standing_clock
 standing_clock.STOOD_STILL_S = 2.0
 """
 FAILS_ONCE = """
-import os, signal
-def test_it(request):
+import os, pytest, signal
+@pytest.fixture(scope="module")
+def fails_once():
     if not os.path.exists("again"):
         open("again", "w").close()
         if os.path.exists("stand"):
             os.kill(os.getpid(), signal.SIGSTOP)
         assert False, "the first time"
+def test_it(fails_once):
+    pass
+def test_the_next(fails_once):
+    pass
 """
 
 
 def outcome(folder):
-    (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_it.py").write_text(FAILS_ONCE)
     process = subprocess.Popen(["/usr/bin/python3", "-B", "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "standing_clock",
                                 "test_it.py"], cwd=folder, env={**os.environ, "PYTHONPATH": f"{TESTS}/support"}, stdout=subprocess.PIPE,
@@ -36,6 +40,7 @@ def outcome(folder):
 
 def test_what_failed_while_the_machine_stood_still_is_run_once_more(tmp_path):
     (tmp_path / "stand").touch()
+    (tmp_path / "conftest.py").write_text(CONFTEST)
     code, output = outcome(tmp_path)
     assert code == 0 and "stood still" in output and "the first time" in output, output
 

@@ -45,6 +45,7 @@ def pytest_runtest_protocol(item, nextitem):
     failed = [report for report in reports if report.failed]
     if failed and (stood_s := clock.take()) > STOOD_STILL_S:
         print(f"\n{item.nodeid} failed while this machine stood still for {stood_s:.0f} s; once more. It said:\n{failed[0].longrepr}")
+        item.session._setupstate.teardown_exact(None)  # a fixture that failed is set up anew
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
     for report in reports:
         hook.pytest_runtest_logreport(report=report)

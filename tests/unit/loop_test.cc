@@ -162,10 +162,11 @@ TEST_CASE("loop: a timer that a source arms just before the loop sleeps is not s
     struct Source final : PollSource {
         bool poll() override { return false; }
         bool arm() override {
-            timer->arm(1'000'000);
+            if (!std::exchange(armed, true)) timer->arm(1'000'000);
             return false;
         }
         Timer* timer = nullptr;
+        bool armed = false;
     };
     for (const auto backend : kBackends) {
         auto loop = make_loop(backend);
@@ -176,9 +177,11 @@ TEST_CASE("loop: a timer that a source arms just before the loop sleeps is not s
         source.timer = &timer;
         const Polling polling = loop->poll(source);
         const uint64_t start_ns = monotonic_ns();
-        REQUIRE(loop->turn(-1).has_value());
+        const auto took_ns = [&] { return monotonic_ns() - start_ns; };
+        // A turn may come back a little early: CPUs' clocks differ.
+        while (!expired && took_ns() < 1'900'000'000) REQUIRE(loop->turn(-1).has_value());
         CHECK(expired);
-        CHECK(monotonic_ns() - start_ns < 1'900'000'000);
+        CHECK(took_ns() < 1'900'000'000);
     }
 }
 
