@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 import image
 from common import BUILD, PROJECT, LabError
@@ -78,10 +79,9 @@ class L1:
     def slot(self):
         """A connection to a free slot; waits for one if all are taken."""
         names = [f"slot{i}" for i in range(1, self.info["slots"] + 1)]
-        lock = next(filter(None, (try_lock(f"{self.folder}/{n}.lock") for n in names)), None)
-        if lock is None:
-            lock = open(f"{self.folder}/{names[os.getpid() % len(names)]}.lock", "a", encoding="ascii")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        # Whichever is free first: to wait for one of them would be to wait for its command, however long that runs.
+        while not (lock := next(filter(None, (try_lock(f"{self.folder}/{n}.lock") for n in names)), None)):
+            time.sleep(0.05)
         with lock, connect(self.folder, os.path.basename(lock.name).removesuffix(".lock")) as connection:
             yield connection
 
