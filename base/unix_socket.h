@@ -18,7 +18,7 @@ namespace wisp {
 /// Longest path of a Unix socket, in bytes.
 size_t max_unix_path();
 
-/// A socket that listens, and its file, which goes with it unless it is left behind.
+/// A socket that listens, and its file, which goes with it.
 class UnixListener {
 public:
     /// Binds and listens. Errors name the path and the remedy.

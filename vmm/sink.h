@@ -24,9 +24,6 @@ public:
     /// What is not given stays as it is. Fails, with nothing changed, where the file cannot be opened.
     Result<void> configure(const config::Logger& wanted);
 
-    /// Whether the log goes elsewhere than to standard output.
-    bool has_file() const { return file_.valid(); }
-
 private:
     OwnedFd file_;
 };

@@ -13,7 +13,7 @@ from common import EXIT_TIMEOUT, LabError
 MAX_PAYLOAD = 64 * 1024
 INPUT_WINDOW = 256 * 1024  # agent.cc's kInputWindow
 # QEMU's CPU thread and its timers can both write the CPU's pending interrupts at once, and one is then not seen before the next:
-# where it was the timer's, L1 sleeps for good. A byte that the agent skips is such a next one. (About one L1 in ten minutes.)
+# where it was the timer's, L1 sleeps for good. A byte that the agent skips is such a next one. (Two busy L1s stood still within two minutes.)
 NUDGE_S = 0.2
 GRACE_S = 2  # a Ctrl-C is passed on to the command; after this long, or at the second, the command is killed
 
