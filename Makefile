@@ -27,11 +27,11 @@ STATIC := $(if $(SAN),-pie -fsanitize=$(SAN),-static-pie)
 PIE := -fPIE
 
 BASE_SRC := $(wildcard base/*.cc)
-VIRTIO_SRC := $(wildcard virtio/*.cc)
-VMM_SRC := $(filter-out vmm/main.cc,$(wildcard vmm/*.cc vmm/*/*.cc))
+VIRTIO_SRC := $(wildcard virtio/*.cc virtio/*/*.cc)
+VMM_SRC := $(wildcard vmm/*.cc vmm/*/*.cc vmm/boot/*/*.cc)
+WISP_SRC := $(filter-out wisp/main.cc,$(wildcard wisp/*.cc))
 API_SRC := $(wildcard api/*.cc)
-JAILER_SRC := $(filter-out jailer/main.cc jailer/runtime.cc,$(wildcard jailer/*.cc jailer/*/*.cc))
-POLICY_SRC := jailer/policy/filter.cc
+JAILER_SRC := $(filter-out jailer/main.cc jailer/runtime.cc,$(wildcard jailer/*.cc))
 UNIT_SRC := $(filter-out tests/support/call_recorder.cc,$(wildcard tests/unit/*.cc tests/support/*.cc))
 objects = $(patsubst %.cc,$(OUT)/obj/%.o,$(1))
 
@@ -91,12 +91,12 @@ bench: setup-build-kernel-lab-test
 	@$(MAKE) --no-print-directory rootfs
 	@/usr/bin/python3 -B bench/$(or $(BENCH),start).py
 
-$(OUT)/wisp: $(call objects,vmm/main.cc $(VMM_SRC) $(POLICY_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/wisp: $(call objects,wisp/main.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
 	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a -l:libhttp_parser.a
 
 # Only the parts of base that the jailer uses: it starts once for each microVM, and pays for every page it touches.
-JAIL_SRC := jailer/runtime.cc $(filter-out jailer/policy/%,$(JAILER_SRC)) base/check.cc base/fd.cc base/result.cc
+JAIL_SRC := jailer/runtime.cc $(JAILER_SRC) base/check.cc base/fd.cc base/result.cc
 # Relocations in the short form: fewer pages to read and write at every start.
 $(OUT)/wisp-jailer $(OUT)/tests/wisp-jailer-faults: LDFLAGS += -Wl,-z,pack-relative-relocs
 $(OUT)/wisp-jailer: $(call objects,jailer/main.cc $(JAIL_SRC))
@@ -114,16 +114,16 @@ $(OUT)/tests/wisp-jailer-faults: $(OUT)/obj/faults/jailer/jail.o $(call objects,
 	@echo "  link     $@"
 	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^
 
-# System call policies become BPF when Wisp is built: jailer/policy/compiler.
-$(OUT)/policy-compiler: jailer/policy/compiler/main.cc $(wildcard jailer/policy/*.h) Makefile
+# System call policies become BPF when Wisp is built: vmm/policy/compiler.
+$(OUT)/policy-compiler: vmm/policy/compiler/main.cc $(wildcard vmm/policy/*.h) Makefile
 	@mkdir -p $(@D)
 	@echo "  c++      $<"
 	@$(CXX) -std=c++23 -O1 -I. -Wall -Wextra -Werror -o $@ $< -lseccomp
 $(OUT)/generated/policy_filters.inc: $(OUT)/policy-compiler
 	@mkdir -p $(@D)
 	@$< > $@
-$(OUT)/obj/jailer/policy/filter.o: CXXFLAGS += -I$(OUT)/generated
-$(OUT)/obj/jailer/policy/filter.o: $(OUT)/generated/policy_filters.inc
+$(OUT)/obj/vmm/policy/filter.o: CXXFLAGS += -I$(OUT)/generated
+$(OUT)/obj/vmm/policy/filter.o: $(OUT)/generated/policy_filters.inc
 
 # What the jailer's tests put into a jail.
 $(OUT)/tests/jail-probe: tests/jailer/probe.cc Makefile
@@ -143,7 +143,7 @@ jailer-tests: $(OUT)/wisp-jailer $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/ja
 # Catch2 reports a failed check by an exception, so the tests, and they alone, are built with them.
 UNIT_FLAGS := -fexceptions -frtti -Wno-conversion -Wno-shadow
 $(OUT)/obj/tests/%.o: CXXFLAGS += $(UNIT_FLAGS)
-$(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
 	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -lseccomp -lhttp_parser
 
@@ -152,19 +152,19 @@ unit: $(OUT)/unit-tests
 	@$(OUT)/unit-tests $(if $(SAN),'~[filters]')
 
 # The API with a machine that only takes notes, for the tests of the API.
-$(OUT)/api-server: $(call objects,tests/api/api_server.cc $(VMM_SRC) $(POLICY_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/api-server: $(call objects,tests/api/api_server.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
 	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -l:libhttp_parser.a
 
 # Records which system calls a process makes, thread by thread, and which rule of the policies allows each.
-$(OUT)/tests/call-recorder: tests/support/call_recorder.cc $(call objects,$(POLICY_SRC) base/result.cc)
+$(OUT)/tests/call-recorder: tests/support/call_recorder.cc $(call objects,vmm/policy/filter.cc base/result.cc)
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O1 -I. -Wall -Wextra -Werror $(if $(SAN),-fsanitize=$(SAN)) -o $@ $^
 
 # Fuzz targets: tests/fuzz/NAME.cc. fuzz-replay builds each to run its corpus, with the usual compiler; `make fuzz` builds one with
 # clang and libFuzzer, address and undefined sanitizers, and lets it search.
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.cc,%,$(filter-out tests/fuzz/replay.cc,$(wildcard tests/fuzz/*.cc)))
-FUZZED := $(call objects,tests/support/fake_tap.cc $(VMM_SRC) $(POLICY_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+FUZZED := $(call objects,tests/support/fake_tap.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 SECONDS ?= 60
 .PHONY: fuzz fuzz-replay
 fuzz-replay: $(patsubst %,$(OUT)/fuzz/%,$(FUZZ_TARGETS))
@@ -229,7 +229,7 @@ bench-vsock-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/vsock_guest $(BUILD)/be
 
 # What runs once, or once a request, is compiled for size: hosts map a program in large pieces, so all of it is resident.
 $(OUT)/obj/api/%.o $(OUT)/obj/vmm/config/%.o $(OUT)/obj/vmm/mmds/%.o: OPT := -Os
-$(patsubst %,$(OUT)/obj/vmm/%.o,arguments controller main metrics_json metrics_prometheus metrics_sink monitor_metrics seccomp_file sink): OPT := -Os
+$(OUT)/obj/wisp/%.o $(OUT)/obj/vmm/metrics/%.o $(OUT)/obj/vmm/controller.o $(OUT)/obj/vmm/policy/seccomp_file.o: OPT := -Os
 
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)

@@ -26,6 +26,13 @@ Result<OwnedFd> open_file(const std::string& path, int flags, unsigned mode) {
     return OwnedFd(fd);
 }
 
+Result<OwnedFd> open_line_file(const std::string& path) {
+    // Read-write: the descriptor itself is the reader that keeps a FIFO open.
+    OwnedFd file(open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0644));
+    if (!file.valid()) return fail("%s", os_error(errno).c_str());
+    return file;
+}
+
 Result<OwnedFd> create_eventfd() {
     const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) return fail_errno("cannot create an eventfd");

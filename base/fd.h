@@ -37,6 +37,10 @@ private:
 /// open(2) with O_CLOEXEC added. The error names the path.
 Result<OwnedFd> open_file(const std::string& path, int flags, unsigned mode = 0);
 
+/// Opens a file or FIFO to append lines to, and creates the file if it is missing. Writes never block. A FIFO opens
+/// without a reader and stays open when its reader goes. The error has Firecracker's words.
+Result<OwnedFd> open_line_file(const std::string& path);
+
 /// A non-blocking eventfd(2) whose counter starts at 0.
 Result<OwnedFd> create_eventfd();
 

@@ -28,4 +28,8 @@ std::string errno_text(int errno_value) {
     return text ? text : format("errno %d", errno_value);
 }
 
+std::string os_error(int errno_value) {
+    return errno_text(errno_value) + format(" (os error %d)", errno_value);
+}
+
 }  // namespace wisp

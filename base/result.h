@@ -17,6 +17,8 @@ namespace wisp {
 
 /// Name of an errno value as a person reads it, e.g. "No such file or directory".
 std::string errno_text(int errno_value);
+/// The same as Firecracker writes it: "No such file or directory (os error 2)".
+std::string os_error(int errno_value);
 
 struct Error {
     std::string message;  ///< one line: what failed, on which object, why, and the remedy where it is known

@@ -11,9 +11,10 @@ import sys
 MAY_INCLUDE = {
     "base": set(),
     "virtio": {"base"},
-    "vmm": {"base", "virtio", "jailer/policy"},
-    "api": {"base", "vmm/controller", "vmm/config", "vmm/mmds", "vmm/version", "vmm/exit_code"},
-    "jailer": {"base", "policy_filters"},  # the latter is generated
+    "vmm": {"base", "virtio", "policy_filters"},  # the last is generated
+    "api": {"base", "vmm/controller", "vmm/config", "vmm/mmds"},
+    "jailer": {"base"},
+    "wisp": {"base", "virtio", "vmm", "api"},
 }
 faults = []
 

@@ -5,9 +5,9 @@
 
 #include "base/check.h"
 #include "base/loop.h"
+#include "base/version.h"
 #include "vmm/config/json_writer.h"
-#include "vmm/host_checks.h"
-#include "vmm/version.h"
+#include "vmm/preflight.h"
 
 namespace wisp {
 
@@ -95,7 +95,7 @@ std::string Controller::version() const {
     out.key("firecracker_version");
     out.string(kFirecrackerVersion);
     out.key("wisp_version");
-    out.string(kVersion);
+    out.string(kWispVersion);
     out.end_object();
     return out.take();
 }

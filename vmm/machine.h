@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Machine: one VM with all that belongs to it, built in one go by launch() (vmm/builder.cc tells the story) and then
-// run.
+// Machine: one VM with all that belongs to it, built in one go by launch() (vmm/build/builder.cc tells the story) and
+// then run.
 //
 // A machine that has run is not taken apart: the process ends, and the kernel undoes everything faster than we could.
 //
@@ -19,24 +19,24 @@
 #include "base/loop.h"
 #include "base/metrics.h"
 #include "base/once.h"
-#include "virtio/block.h"
+#include "virtio/block/device.h"
 #include "virtio/mmio.h"
-#include "virtio/vsock.h"
+#include "virtio/vsock/device.h"
 #include "vmm/boot/boot.h"
-#include "vmm/boot/kernel_lease.h"
+#include "vmm/boot/load/kernel_lease.h"
+#include "vmm/build/head_start.h"
 #include "vmm/config/vm_config.h"
-#include "vmm/console.h"
-#include "vmm/head_start.h"
-#include "vmm/kvm.h"
-#include "vmm/legacy/guest_status.h"
-#include "vmm/legacy/i8042.h"
-#include "vmm/legacy/lazy_pit.h"
-#include "vmm/legacy/power.h"
-#include "vmm/net_interfaces.h"
-#include "vmm/seccomp.h"
+#include "vmm/devices/console.h"
+#include "vmm/devices/guest_page.h"
+#include "vmm/devices/i8042.h"
+#include "vmm/devices/interfaces.h"
+#include "vmm/devices/pit.h"
+#include "vmm/devices/power.h"
+#include "vmm/kvm/kvm.h"
+#include "vmm/kvm/vcpu.h"
+#include "vmm/policy/seccomp.h"
 #include "vmm/stop.h"
 #include "vmm/timeline.h"
-#include "vmm/vcpu.h"
 
 namespace wisp {
 

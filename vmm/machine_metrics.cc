@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a machine counts, by Firecracker's groups and keys.
-#include "vmm/block_metrics.h"
+#include "vmm/devices/drive_metrics.h"
+#include "vmm/devices/vsock.h"
 #include "vmm/machine.h"
-#include "vmm/vsock_device.h"
 
 namespace wisp {
 

@@ -7,8 +7,8 @@
 #include <functional>
 #include <string>
 
+#include "base/exit_code.h"
 #include "base/loop.h"
-#include "vmm/exit_code.h"
 
 namespace wisp {
 

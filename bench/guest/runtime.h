@@ -7,17 +7,27 @@
 #include <stdint.h>
 
 // MMIO and ports
-static inline uint32_t mmio_read(uint64_t at) { return *(volatile uint32_t*)at; }
-static inline void mmio_write(uint64_t at, uint32_t value) { *(volatile uint32_t*)at = value; }
-static inline void out8(uint16_t port, uint8_t value) { asm volatile("out %0, %1" ::"a"(value), "Nd"(port)); }
+static inline uint32_t mmio_read(uint64_t at) {
+    return *(volatile uint32_t*)at;
+}
+static inline void mmio_write(uint64_t at, uint32_t value) {
+    *(volatile uint32_t*)at = value;
+}
+static inline void out8(uint16_t port, uint8_t value) {
+    asm volatile("out %0, %1" ::"a"(value), "Nd"(port));
+}
 
 static inline uint64_t tsc(void) {
     uint32_t low, high;
     asm volatile("rdtsc" : "=a"(low), "=d"(high));
     return (uint64_t)high << 32 | low;
 }
-static inline void fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-static inline void relax(void) { asm volatile("pause"); }
+static inline void fence(void) {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+static inline void relax(void) {
+    asm volatile("pause");
+}
 
 void* memset(void* to, int value, size_t size);
 static inline void copy(void* to, const void* from, size_t size) {

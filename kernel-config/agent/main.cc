@@ -38,8 +38,10 @@ int run_agent(unsigned port) {
     sys::block_signals(sys::signal_bit(SIGPIPE));  // and none else: SIGTERM ends it with the machine
     for (;;) {
         const int connection = sys::accept(listener);
-        if (connection >= 0) start_server(listener, connection);
-        else if (connection == -EMFILE || connection == -ENFILE || connection == -ENOMEM) sys::sleep_ms(10);
+        if (connection >= 0)
+            start_server(listener, connection);
+        else if (connection == -EMFILE || connection == -ENFILE || connection == -ENOMEM)
+            sys::sleep_ms(10);
     }
 }
 

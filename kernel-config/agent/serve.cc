@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One connection of the agent: a RUN frame starts a command, whose standard files become frames both ways; an EXIT frame
-// tells its status. A host program that goes away takes the command with it.
+// One connection of the agent: a RUN frame starts a command, whose standard files become frames both ways; an EXIT
+// frame tells its status. A host program that goes away takes the command with it.
 
 #include <poll.h>
 
@@ -152,8 +152,10 @@ private:
     // The command takes its input when it likes; until then nothing more is read from the host.
     void feed() {
         const long put = sys::write(input_, in_.payload + input_at_, input_size_ - input_at_);
-        if (put > 0) input_at_ += static_cast<size_t>(put);
-        else if (put != -EAGAIN && put != -EINTR) close_input();
+        if (put > 0)
+            input_at_ += static_cast<size_t>(put);
+        else if (put != -EAGAIN && put != -EINTR)
+            close_input();
     }
 
     void close_input() {

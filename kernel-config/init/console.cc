@@ -35,13 +35,20 @@ struct ErrorText {
 };
 
 constexpr ErrorText kErrorTexts[] = {
-    {EPERM, "operation not permitted\n"}, {ENOENT, "no such file or directory\n"},
-    {EIO, "input/output error\n"},        {E2BIG, "argument list too long\n"},
-    {ENOEXEC, "not an executable format\n"}, {ENOMEM, "out of memory\n"},
-    {EACCES, "permission denied\n"},      {EBUSY, "busy\n"},
-    {ENODEV, "not supported by this kernel\n"}, {ENOTDIR, "not a directory\n"},
-    {EISDIR, "is a directory\n"},         {EINVAL, "invalid argument\n"},
-    {EROFS, "read-only file system\n"},   {ELOOP, "too many symbolic links\n"},
+    {EPERM, "operation not permitted\n"},
+    {ENOENT, "no such file or directory\n"},
+    {EIO, "input/output error\n"},
+    {E2BIG, "argument list too long\n"},
+    {ENOEXEC, "not an executable format\n"},
+    {ENOMEM, "out of memory\n"},
+    {EACCES, "permission denied\n"},
+    {EBUSY, "busy\n"},
+    {ENODEV, "not supported by this kernel\n"},
+    {ENOTDIR, "not a directory\n"},
+    {EISDIR, "is a directory\n"},
+    {EINVAL, "invalid argument\n"},
+    {EROFS, "read-only file system\n"},
+    {ELOOP, "too many symbolic links\n"},
     {ESRCH, "no such process\n"},
 };
 
@@ -67,7 +74,9 @@ void say(std::string_view a, std::string_view b, std::string_view c, std::string
 }
 
 bool console_is_terminal() {
-    struct { unsigned short rows, columns, x, y; } size;
+    struct {
+        unsigned short rows, columns, x, y;
+    } size;
     return sys::ioctl(0, TIOCGWINSZ, &size) == 0;
 }
 

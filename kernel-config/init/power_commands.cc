@@ -29,14 +29,18 @@ Options parse_options(int argument_count, const char* const* arguments) {
         const char* letter = arguments[i];
         if (*letter++ != '-' || *letter == 0) options.valid = false;
         for (; options.valid && *letter != 0; letter++) {
-            if (*letter == 'f') options.force = true;
-            else if (*letter == 'n') options.sync = false;
-            else if (*letter == 'p') continue;  // "halt -p": every halt of ours powers off
+            if (*letter == 'f')
+                options.force = true;
+            else if (*letter == 'n')
+                options.sync = false;
+            else if (*letter == 'p')
+                continue;  // "halt -p": every halt of ours powers off
             else if (*letter == 'd') {
                 const char* seconds = letter[1] != 0 ? letter + 1 : i + 1 < argument_count ? arguments[++i] : nullptr;
                 options.valid = parse_seconds(seconds, options.delay_s);
                 break;
-            } else options.valid = false;
+            } else
+                options.valid = false;
         }
     }
     return options;

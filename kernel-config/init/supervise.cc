@@ -53,8 +53,10 @@ struct Main {
     bool is_command() const { return command.count > 0; }
 
     void start() {
-        if (is_command()) pid = start_command(command.arguments);
-        else if (console_is_terminal()) pid = start_shell();
+        if (is_command())
+            pid = start_command(command.arguments);
+        else if (console_is_terminal())
+            pid = start_shell();
     }
 
     // True if this death ends the machine. A shell that was killed is started again; `exit` is meant.
@@ -100,8 +102,8 @@ void start_agent(const char* option) {
 }
 
 Ending supervise(const Command& command) {
-    constexpr sys::SignalSet kHandled = sys::signal_bit(SIGCHLD) | sys::signal_bit(SIGUSR1) |
-                                        sys::signal_bit(SIGUSR2) | sys::signal_bit(SIGTERM) | sys::signal_bit(SIGINT);
+    constexpr sys::SignalSet kHandled = sys::signal_bit(SIGCHLD) | sys::signal_bit(SIGUSR1) | sys::signal_bit(SIGUSR2) |
+                                        sys::signal_bit(SIGTERM) | sys::signal_bit(SIGINT);
     if (command.agent != nullptr) start_agent(command.agent);
     Main main(command);
     if (main.pid < 0) {
@@ -114,10 +116,13 @@ Ending supervise(const Command& command) {
                 if (reap(main, exit_status)) return {exit_status, End::kPowerOff};
                 break;
             case SIGUSR2:
-            case SIGUSR1: return {0, End::kPowerOff};
+            case SIGUSR1:
+                return {0, End::kPowerOff};
             case SIGTERM:
-            case SIGINT: return {0, End::kReboot};
-            default: break;  // interrupted
+            case SIGINT:
+                return {0, End::kReboot};
+            default:
+                break;  // interrupted
         }
     }
 }

@@ -101,8 +101,8 @@ inline long send(int fd, const void* bytes, size_t size) {
 
 // -- mounts and memory
 inline int mount(const char* source, const char* target, const char* type, unsigned long flags, const char* options) {
-    return static_cast<int>(call(SYS_mount, as_long(source), as_long(target), as_long(type),
-                                 static_cast<long>(flags), as_long(options)));
+    return static_cast<int>(
+        call(SYS_mount, as_long(source), as_long(target), as_long(type), static_cast<long>(flags), as_long(options)));
 }
 inline int umount(const char* target, int flags) {
     return static_cast<int>(call(SYS_umount2, as_long(target), flags));

@@ -13,8 +13,8 @@
 #include "api/router.h"
 #include "api/server.h"
 #include "base/log.h"
-#include "vmm/arguments.h"
-#include "vmm/host_checks.h"
+#include "vmm/preflight.h"
+#include "wisp/arguments.h"
 
 using namespace wisp;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A block request in segments of any lengths, some of them on top of each other, checked against any disk.
-#include "virtio/block_request.h"
+#include "virtio/block/request.h"
 
 #include "tests/fuzz/fuzz.h"
 #include "virtio/queue.h"

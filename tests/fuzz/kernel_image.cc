@@ -2,7 +2,7 @@
 //
 // A kernel image: ELF, with a PVH note or without, or bzImage.
 #include "tests/fuzz/fuzz.h"
-#include "vmm/boot/kernel.h"
+#include "vmm/boot/load/kernel.h"
 
 using namespace wisp;
 

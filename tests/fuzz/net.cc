@@ -3,7 +3,7 @@
 // A network interface with the metadata service behind it: a script of a guest that sends frames and posts buffers,
 // right and wrong ones, of a tap that fills, fails and receives, and of resets and pauses in between. What reaches the
 // tap has a header that was checked, and is never for the metadata service.
-#include "virtio/net.h"
+#include "virtio/net/device.h"
 
 #include "tests/fuzz/device_script.h"
 #include "tests/support/fake_tap.h"

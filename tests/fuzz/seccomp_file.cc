@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A file of compiled system call filters.
-#include "vmm/seccomp_file.h"
+#include "vmm/policy/seccomp_file.h"
 
 #include "tests/fuzz/fuzz.h"
 

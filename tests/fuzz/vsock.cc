@@ -2,7 +2,7 @@
 //
 // A vsock device between a script of a guest, whose packets are right and wrong, and a script of host programs that
 // connect, listen, read, write and go. Every packet to the guest fits its buffer and makes sense.
-#include "virtio/vsock.h"
+#include "virtio/vsock/device.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>

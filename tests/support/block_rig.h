@@ -12,7 +12,7 @@
 
 #include "tests/support/fake_driver.h"
 #include "tests/support/temp_file.h"
-#include "virtio/block.h"
+#include "virtio/block/device.h"
 
 namespace wisp::test {
 

@@ -5,7 +5,7 @@
 #include <cerrno>
 
 #include "base/check.h"
-#include "virtio/block_request.h"
+#include "virtio/block/request.h"
 #include "virtio/cursor.h"
 
 namespace wisp::test {

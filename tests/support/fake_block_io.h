@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "virtio/block_io.h"
+#include "virtio/block/engine.h"
 
 namespace wisp::test {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/fd.h"
-#include "virtio/frame_io.h"
+#include "virtio/net/engine.h"
 
 namespace wisp::test {
 

@@ -11,7 +11,7 @@
 
 #include "tests/support/fake_driver.h"
 #include "tests/support/fake_tap.h"
-#include "virtio/net.h"
+#include "virtio/net/device.h"
 
 namespace wisp::test {
 

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "tests/support/fake_driver.h"
-#include "virtio/vsock.h"
+#include "virtio/vsock/device.h"
 
 namespace wisp::test {
 

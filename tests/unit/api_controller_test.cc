@@ -3,7 +3,7 @@
 // The rules of before and after the start, with a machine that takes notes. What each request answers is in
 // tests/api/contract.txt; here is what reaches the machine, and what does not.
 #include "vmm/controller.h"
-#include "vmm/host_checks.h"
+#include "vmm/preflight.h"
 
 #include <catch2/catch.hpp>
 

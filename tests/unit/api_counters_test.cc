@@ -3,7 +3,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "vmm/metrics_json.h"
+#include "vmm/metrics/json.h"
 
 using namespace wisp;
 using namespace wisp::api;

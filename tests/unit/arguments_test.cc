@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/arguments.h"
+#include "wisp/arguments.h"
 
 #include <catch2/catch.hpp>
 

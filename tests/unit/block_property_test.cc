@@ -15,7 +15,7 @@
 #include "tests/support/fake_block_io.h"
 #include "tests/support/fake_driver.h"
 #include "tests/support/temp_file.h"
-#include "virtio/block.h"
+#include "virtio/block/device.h"
 
 using namespace wisp;
 using namespace wisp::virtio;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "virtio/block.h"
+#include "virtio/block/device.h"
 
 #include <fcntl.h>
 #include <linux/virtio_blk.h>

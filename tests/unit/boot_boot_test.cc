@@ -15,7 +15,7 @@
 #include "tests/support/guest.h"
 #include "tests/support/kernel_image.h"
 #include "tests/support/temp_file.h"
-#include "vmm/boot/pvh.h"
+#include "vmm/boot/tables/pvh.h"
 
 using namespace wisp;
 using namespace wisp::boot;

@@ -5,7 +5,7 @@
 #include "tests/support/guest.h"
 #include "tests/support/kernel_image.h"
 #include "tests/support/temp_file.h"
-#include "vmm/boot/kernel.h"
+#include "vmm/boot/load/kernel.h"
 
 using namespace wisp;
 using namespace wisp::boot;

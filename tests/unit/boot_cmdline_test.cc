@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/boot/cmdline.h"
+#include "vmm/boot/command_line.h"
 
 #include <catch2/catch.hpp>
 

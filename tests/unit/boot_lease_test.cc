@@ -11,8 +11,8 @@
 #include "tests/support/guest.h"
 #include "tests/support/kernel_image.h"
 #include "tests/support/temp_file.h"
-#include "vmm/boot/kernel.h"
-#include "vmm/boot/kernel_lease.h"
+#include "vmm/boot/load/kernel.h"
+#include "vmm/boot/load/kernel_lease.h"
 
 using namespace wisp;
 using namespace wisp::boot;

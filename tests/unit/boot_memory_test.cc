@@ -7,10 +7,10 @@
 #include "tests/support/guest.h"
 #include "tests/support/kernel_image.h"
 #include "tests/support/temp_file.h"
-#include "vmm/boot/initrd.h"
 #include "vmm/boot/layout.h"
-#include "vmm/boot/pvh.h"
-#include "vmm/boot/zero_page.h"
+#include "vmm/boot/load/initrd.h"
+#include "vmm/boot/tables/pvh.h"
+#include "vmm/boot/tables/zero_page.h"
 
 using namespace wisp;
 using namespace wisp::boot;

@@ -10,10 +10,10 @@
 #include "base/endian.h"
 #include "base/limits.h"
 #include "tests/support/guest.h"
-#include "vmm/boot/acpi.h"
-#include "vmm/boot/aml.h"
 #include "vmm/boot/layout.h"
-#include "vmm/boot/mptable.h"
+#include "vmm/boot/tables/acpi.h"
+#include "vmm/boot/tables/aml.h"
+#include "vmm/boot/tables/mptable.h"
 
 using namespace wisp;
 using namespace wisp::boot;

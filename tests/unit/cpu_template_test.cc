@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/cpu_template.h"
+#include "vmm/kvm/cpu_template.h"
 
 #include <catch2/catch.hpp>
 #include <cstring>

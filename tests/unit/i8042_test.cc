@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/legacy/i8042.h"
+#include "vmm/devices/i8042.h"
 
 #include <catch2/catch.hpp>
 #include <vector>

@@ -16,11 +16,11 @@
 #include <span>
 #include <string>
 
-#include "jailer/policy/common.h"
-#include "jailer/policy/filter.h"
-#include "jailer/policy/loop.h"
-#include "jailer/policy/setup.h"
-#include "jailer/policy/vcpu.h"
+#include "vmm/policy/common.h"
+#include "vmm/policy/filter.h"
+#include "vmm/policy/loop.h"
+#include "vmm/policy/setup.h"
+#include "vmm/policy/vcpu.h"
 
 using namespace wisp;
 using namespace wisp::policy;

@@ -8,8 +8,8 @@
 
 #include "tests/support/temp_file.h"
 #include "vmm/config/json.h"
-#include "vmm/metrics_prometheus.h"
-#include "vmm/metrics_sink.h"
+#include "vmm/metrics/prometheus.h"
+#include "vmm/metrics/sink.h"
 
 using namespace wisp;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "virtio/net_header.h"
+#include "virtio/net/header.h"
 
 #include <catch2/catch.hpp>
 #include <random>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "virtio/net.h"
+#include "virtio/net/device.h"
 
 #include "tests/support/net_rig.h"
 

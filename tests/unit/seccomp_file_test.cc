@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/seccomp_file.h"
+#include "vmm/policy/seccomp_file.h"
 
 #include <catch2/catch.hpp>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "virtio/rate_limiter.h"
+#include "base/rate_limiter.h"
 
 #include <catch2/catch.hpp>
 #include <random>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "virtio/vsock_connection.h"
+#include "virtio/vsock/connection.h"
 
 #include <catch2/catch.hpp>
 #include <cstdlib>

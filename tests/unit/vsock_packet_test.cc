@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "virtio/vsock_packet.h"
+#include "virtio/vsock/packet.h"
 
 #include <catch2/catch.hpp>
 
 #include "base/limits.h"
-#include "virtio/vsock_connect_line.h"
+#include "virtio/vsock/connect_line.h"
 
 using namespace wisp;
 using namespace wisp::virtio;

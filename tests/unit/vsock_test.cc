@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The vsock device with a guest's driver on one side and real Unix sockets on the other.
-#include "virtio/vsock.h"
+#include "virtio/vsock/device.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>

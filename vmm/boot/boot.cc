@@ -3,11 +3,11 @@
 
 #include "base/check.h"
 #include "base/limits.h"
-#include "vmm/boot/mptable.h"
-#include "vmm/boot/place.h"
-#include "vmm/boot/pvh.h"
+#include "vmm/boot/load/place.h"
 #include "vmm/boot/reset_vector.h"
-#include "vmm/boot/zero_page.h"
+#include "vmm/boot/tables/mptable.h"
+#include "vmm/boot/tables/pvh.h"
+#include "vmm/boot/tables/zero_page.h"
 
 namespace wisp::boot {
 

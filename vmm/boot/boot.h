@@ -9,12 +9,12 @@
 
 #include "base/guest_memory.h"
 #include "base/result.h"
-#include "vmm/boot/acpi.h"
-#include "vmm/boot/cmdline.h"
+#include "vmm/boot/command_line.h"
 #include "vmm/boot/entry_state.h"
-#include "vmm/boot/initrd.h"
-#include "vmm/boot/kernel.h"
 #include "vmm/boot/layout.h"
+#include "vmm/boot/load/initrd.h"
+#include "vmm/boot/load/kernel.h"
+#include "vmm/boot/tables/acpi.h"
 
 namespace wisp::boot {
 

@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "base/endian.h"
 #include "vmm/boot/layout.h"
-#include "vmm/boot/place.h"
+#include "vmm/boot/load/place.h"
 
 namespace wisp::boot {
 

@@ -8,7 +8,7 @@
 
 #include "base/guest_memory.h"
 #include "base/result.h"
-#include "vmm/boot/kernel.h"
+#include "vmm/boot/load/kernel.h"
 
 namespace wisp::boot {
 

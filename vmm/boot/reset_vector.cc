@@ -4,7 +4,7 @@
 #include <array>
 
 #include "vmm/boot/layout.h"
-#include "vmm/boot/place.h"
+#include "vmm/boot/load/place.h"
 
 namespace wisp::boot {
 

@@ -6,7 +6,7 @@
 // Threads: the loop's. Frames come from the guest.
 #pragma once
 
-#include "virtio/net.h"
+#include "virtio/net/device.h"
 #include "vmm/mmds/tcp_endpoint.h"
 
 namespace wisp::mmds {

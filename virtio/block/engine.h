@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// BlockIo: how a drive's transfers reach its file. Two of them: Async on an io_uring, and Sync by plain system calls.
+//
+// A transfer belongs to the caller and stays where it is from queue() until its completion. Transfers go between the
+// file and guest memory directly; the kernel does the access, so a guest that changes its memory meanwhile harms only
+// itself.
+//
+// Threads: the loop's.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/guest_memory.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "virtio/block/file.h"
+
+namespace wisp::virtio {
+
+/// One piece of work on the drive's file.
+struct BlockTransfer {
+    /// kDeviceDiscard: by BLKDISCARD, on block devices that cannot punch holes.
+    enum class Kind : uint8_t { kRead, kWrite, kFlush, kDiscard, kDeviceDiscard, kWriteZeroes, kWriteZeroesUnmap };
+
+    Kind kind = Kind::kRead;
+    uint64_t offset = 0;  ///< bytes into the file
+    uint64_t length = 0;  ///< bytes; of all `slices` for reads and writes
+    std::span<GuestSlice> slices;
+    BlockFile::Cache file = BlockFile::Cache::kPageCache;  ///< of a direct file: which of its two descriptors
+    BlockTransfer* next = nullptr;                         ///< the engine's, while it has the transfer
+
+    bool has_data() const { return kind == Kind::kRead || kind == Kind::kWrite; }
+};
+
+/// Is told what became of transfers.
+class BlockIoListener {
+public:
+    /// `result`: bytes transferred (possibly fewer than asked for), 0 for those without data, or a negative errno. May
+    /// queue further transfers: they go out before submit() returns, or with the next one.
+    virtual void on_transfer_done(BlockTransfer& transfer, int64_t result) = 0;
+    /// The last of a batch of completions has been told: the time to tell the driver, once for all. May queue and
+    /// submit.
+    virtual void on_batch_done() = 0;
+
+protected:
+    ~BlockIoListener() = default;
+};
+
+class BlockIo {
+public:
+    /// Waits until the kernel has let go of every transfer; the listener is not told.
+    virtual ~BlockIo() = default;
+
+    /// Takes a transfer; nothing happens before submit().
+    virtual void queue(BlockTransfer& transfer) = 0;
+    /// Hands over all that is queued, in one system call where the host has one for it, and tells the listener at once
+    /// what is complete already. Within a call to the listener it does nothing: the call that is under way takes care.
+    virtual void submit() = 0;
+    /// A look, without a system call where there is nothing, for completions. True if the listener was told of any.
+    virtual bool poll() = 0;
+    /// The loop is about to sleep: a completion must wake it from now on. True if there is one already.
+    virtual bool arm() = 0;
+    /// From now on transfers go to this file, which must stay open; nothing may be queued or in flight.
+    virtual Result<void> set_file(const BlockFile& file) = 0;
+};
+
+/// An engine on its own restricted ring. An error: the host forbids io_uring. Never more than `max_in_flight`
+/// transfers.
+Result<std::unique_ptr<BlockIo>> create_uring_block_io(Loop& loop, BlockIoListener& listener, unsigned max_in_flight);
+/// An engine that does each transfer by a system call, within submit().
+std::unique_ptr<BlockIo> create_sync_block_io(BlockIoListener& listener);
+
+/// One transfer by one system call. Result as in BlockIoListener.
+int64_t run_transfer(const BlockFile& file, const BlockTransfer& transfer);
+/// The descriptor that a transfer is for.
+inline int file_of(const BlockFile& file, const BlockTransfer& transfer) {
+    const bool cached = transfer.file == BlockFile::Cache::kPageCache && file.cached_fd.valid();
+    return cached ? file.cached_fd.get() : file.fd.get();
+}
+/// fallocate(2) mode of a discard or write-zeroes.
+int fallocate_mode(BlockTransfer::Kind kind);
+
+/// Transfers in the order they were queued.
+class TransferList {
+public:
+    void push(BlockTransfer& transfer) {
+        transfer.next = nullptr;
+        (last_ ? last_->next : first_) = &transfer;
+        last_ = &transfer;
+    }
+    BlockTransfer* pop() {
+        BlockTransfer* taken = first_;
+        if (taken && !(first_ = taken->next)) last_ = nullptr;
+        return taken;
+    }
+    bool empty() const { return !first_; }
+
+private:
+    BlockTransfer* first_ = nullptr;
+    BlockTransfer* last_ = nullptr;
+};
+
+}  // namespace wisp::virtio

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/metrics/prometheus.h"
+
+#include "base/result.h"
+
+namespace wisp {
+
+namespace {
+
+/// "read_agg" to "read"
+std::string without_agg(std::string_view key) {
+    if (key.ends_with("_agg")) key.remove_suffix(4);
+    return std::string(key);
+}
+
+std::string seconds(uint64_t ns) {
+    return format("%lu.%09lu", ns / 1'000'000'000, ns % 1'000'000'000);
+}
+
+/// `{a,b}`, `{a}` or nothing.
+std::string labels(const std::string& first, const std::string& second = {}) {
+    if (first.empty() && second.empty()) return {};
+    return "{" + first + (first.empty() || second.empty() ? "" : ",") + second + "}";
+}
+
+}  // namespace
+
+// Ids of drives and interfaces are letters, digits and underscores: nothing needs a backslash.
+void PrometheusMetrics::begin(const char* group, std::string_view device) {
+    skip_ = false;
+    group_ = group;
+    label_ = device.empty() ? "" : "id=\"" + std::string(device) + "\"";
+}
+
+PrometheusMetrics::Family& PrometheusMetrics::family(const std::string& name, const char* type) {
+    const auto [found, is_new] = place_.try_emplace(name, families_.size());
+    if (is_new) families_.push_back({name, type, {}});
+    return families_[found->second];
+}
+
+void PrometheusMetrics::count(const char* key, uint64_t total) {
+    if (skip_) return;
+    // Firecracker's names end in what they count as often as in "count".
+    std::string_view stem = key;
+    if (stem.ends_with("_count")) stem.remove_suffix(6);
+    const std::string name = "wisp_" + group_ + "_" + std::string(stem) + "_total";
+    family(name, "counter").samples += name + labels(label_) + format(" %lu\n", total);
+}
+
+void PrometheusMetrics::value(const char* key, uint64_t now) {
+    if (skip_) return;
+    const std::string name = "wisp_" + group_ + "_" + key;
+    family(name, "gauge").samples += name + labels(label_) + format(" %lu\n", now);
+}
+
+void PrometheusMetrics::latency(const char* key, const LatencySummary& total) {
+    if (skip_) return;
+    const std::string name = "wisp_" + group_ + "_" + without_agg(key) + "_seconds";
+    std::string& samples = family(name, "summary").samples;
+    samples += name + "_sum" + labels(label_) + " " + seconds(total.sum_us * 1000) + "\n";
+    samples += name + "_count" + labels(label_) + format(" %lu\n", total.count);
+}
+
+void PrometheusMetrics::latency(const char* key, const Latency& total) {
+    if (!skip_) histogram("wisp_" + group_ + "_" + without_agg(key) + "_seconds", label_, total);
+}
+
+void PrometheusMetrics::own_count(const char* name, uint64_t total) {
+    const std::string full = std::string("wisp_") + name + "_total";
+    family(full, "counter").samples += full + format(" %lu\n", total);
+}
+
+void PrometheusMetrics::own_latency(const char* name, const char* label, const char* value, const Latency& total) {
+    histogram(std::string("wisp_") + name + "_seconds", std::string(label) + "=\"" + value + "\"", total);
+}
+
+void PrometheusMetrics::histogram(const std::string& name, const std::string& label, const Latency& total) {
+    std::string& samples = family(name, "histogram").samples;
+    uint64_t below = 0;
+    for (unsigned i = 0; i + 1 < Latency::kBuckets; ++i) {
+        below += total.in_bucket(i);
+        const std::string bound = "le=\"" + seconds(Latency::upper_bound_us(i) * 1000) + "\"";
+        samples += name + "_bucket" + labels(label, bound) + format(" %lu\n", below);
+    }
+    const uint64_t count = total.summary().count;
+    samples += name + "_bucket" + labels(label, "le=\"+Inf\"") + format(" %lu\n", count);
+    samples += name + "_sum" + labels(label) + " " + seconds(total.sum_ns()) + "\n";
+    samples += name + "_count" + labels(label) + format(" %lu\n", count);
+}
+
+std::string PrometheusMetrics::text() const {
+    std::string out;
+    for (const Family& family : families_) out += "# TYPE " + family.name + " " + family.type + "\n" + family.samples;
+    return out;
+}
+
+}  // namespace wisp

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MetricsSink: the file or FIFO that lines of metrics go to, and the timer that sends them.
+//
+// Threads: the loop's.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "vmm/config/resources.h"
+#include "vmm/metrics/json.h"
+
+namespace wisp {
+
+class MetricsSink {
+public:
+    /// `visit` tells all that is counted.
+    MetricsSink(Loop& loop, std::string instance_id, std::function<void(JsonMetrics&)> visit,
+                uint64_t interval_ns = limits::kMetricsInterval_s * 1'000'000'000)
+        : instance_id_(std::move(instance_id)),
+          visit_(std::move(visit)),
+          interval_ns_(interval_ns),
+          timer_(loop, [this] { on_timer(); }) {}
+
+    Result<void> open(const config::Metrics& wanted);
+
+    /// A line now, and one at each interval from then on. Nothing where no file is open.
+    void start();
+
+    /// A line. A sink that takes nothing now loses it: see missed().
+    Result<void> flush();
+
+    uint64_t missed() const { return missed_; }  ///< lines that the sink had no room for
+    uint64_t failed() const { return failed_; }  ///< lines that it refused
+
+private:
+    void on_timer();
+    std::string line();
+    bool write_rest();
+
+    const std::string instance_id_;
+    const std::function<void(JsonMetrics&)> visit_;
+    const uint64_t interval_ns_;
+    Timer timer_;
+    config::Metrics wanted_;
+    OwnedFd file_;
+    MetricsTold told_;
+    std::string rest_;  // of a line that a FIFO took the beginning of
+    uint64_t missed_ = 0, failed_ = 0;
+};
+
+}  // namespace wisp

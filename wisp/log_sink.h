@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// LogSink: where the log goes.
+#pragma once
+
+#include <string>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "vmm/config/resources.h"
+
+namespace wisp {
+
+/// Where the log goes, and which of its lines: standard output and info, until configured otherwise.
+///
+/// Threads: the loop's, while no other one logs: before vCPUs run.
+class LogSink {
+public:
+    explicit LogSink(std::string instance_id);
+
+    /// What is not given stays as it is. Fails, with nothing changed, where the file cannot be opened.
+    Result<void> configure(const config::Logger& wanted);
+
+private:
+    OwnedFd file_;
+};
+
+}  // namespace wisp

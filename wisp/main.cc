@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// wisp: the composition root. Everything is made here, in order, and handed to those that need it.
+#include <fcntl.h>
+#include <malloc.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "api/router.h"
+#include "api/server.h"
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "vmm/build/head_start.h"
+#include "vmm/config/json.h"
+#include "vmm/config/vm_config.h"
+#include "vmm/controller.h"
+#include "vmm/policy/seccomp.h"
+#include "wisp/arguments.h"
+#include "wisp/monitor.h"
+#include "wisp/signals.h"
+
+namespace wisp {
+
+namespace {
+
+/// What a log says before the reason, for tools that look for it there.
+constexpr const char* kBadMachineFile =
+    "Failed to build MicroVM from Json: Configuration for VMM from one single json failed: ";
+constexpr const char* kNotStarted = "Failed to build MicroVM from Json: Could not Start MicroVM from one single json: ";
+
+/// Whether both are one file, pipe or terminal.
+bool same_file(int one, int other) {
+    struct stat a{}, b{};
+    return fstat(one, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/// One line on standard error. A log that goes elsewhere has it too.
+int give_up(ExitCode code, const Error& error, const char* logged_before = "") {
+    if (!same_file(log::config().fd, STDERR_FILENO)) {
+        LOG_ERROR("%s%s", logged_before, error.message.c_str());
+        LOG_ERROR("Wisp exiting with error. exit_code=%d", static_cast<int>(code));
+    }
+    fprintf(stderr, "wisp: %s\n", error.message.c_str());
+    return static_cast<int>(code);
+}
+
+/// Prints a text and leaves, for --help and the like. True if that was the task.
+bool print_and_leave(const Arguments& arguments) {
+    switch (arguments.task) {
+        case Task::kHelp:
+            fputs(help_text().c_str(), stdout);
+            return true;
+        case Task::kVersion:
+            fputs(version_text().c_str(), stdout);
+            return true;
+        default:
+            return false;
+    }
+}
+
+/// What --config-file names, if it is given.
+Result<std::optional<config::VmConfig>> load_machine_file(const Arguments& arguments) {
+    if (!arguments.config_file) return std::nullopt;
+    auto config = TRY(config::load_config_file(*arguments.config_file));
+    if (!config.boot_source) return fail("%s: boot-source is missing", arguments.config_file->c_str());
+    return config;
+}
+
+/// Those that a machine file names.
+Result<void> configure_sinks(const std::optional<config::VmConfig>& config, Monitor& monitor) {
+    if (config && config->logger)
+        TRY_CONTEXT("logger " + config->logger->log_path.value_or(""), monitor.configure_logger(*config->logger));
+    if (config && config->metrics)
+        TRY_CONTEXT("metrics " + config->metrics->metrics_path, monitor.configure_metrics(*config->metrics));
+    return {};
+}
+
+/// What --metadata names becomes the guest's metadata.
+Result<void> load_metadata(const Arguments& arguments, mmds::DataStore& store) {
+    if (!arguments.metadata) return {};
+    const std::string text = TRY_CONTEXT("--metadata", read_file(*arguments.metadata, limits::kMaxConfigFile));
+    auto parsed = config::parse_json_strict(text);
+    if (!parsed)
+        return fail("MMDS error: metadata provided not valid json: %s: %s", arguments.metadata->c_str(),
+                    parsed.error().message.c_str());
+    return store.put(*std::move(parsed));
+}
+
+/// The machine that a file describes, started at once.
+int run_without_api(const Arguments& arguments, Monitor& monitor, const config::VmConfig& config) {
+    mmds::DataStore metadata(arguments.mmds_limit());
+    if (auto loaded = load_metadata(arguments, metadata); !loaded)
+        return give_up(ExitCode::kBadConfiguration, loaded.error());
+    monitor.set_metadata(metadata);
+    const api::Counters no_requests;
+    monitor.set_api_metrics([&no_requests](MetricsVisitor& visitor) { no_requests.visit(visitor); });
+    if (auto started = monitor.start(config); !started)
+        return give_up(ExitCode::kBadConfiguration, started.error(), kNotStarted);
+    LOG_INFO("Successfully started microvm that was configured from one single json");
+    return monitor.run([] {});
+}
+
+int run_with_api(const Arguments& arguments, Monitor& monitor, const std::optional<config::VmConfig>& config) {
+    Controller controller(arguments.id, monitor, arguments.mmds_limit());
+    if (auto loaded = load_metadata(arguments, controller.mmds()); !loaded)
+        return give_up(ExitCode::kBadConfiguration, loaded.error());
+    monitor.set_metadata(controller.mmds());
+    api::Router router(controller, [&monitor] { return monitor.prometheus(); });
+    monitor.set_api_metrics([&router](MetricsVisitor& visitor) { router.counters().visit(visitor); });
+    auto server = api::Server::create(
+        monitor.loop(), arguments.api_sock, arguments.http_api_max_payload_size,
+        [&router](api::Request request, api::Server::Reply reply) {
+            router.handle(std::move(request), std::move(reply));
+        },
+        [&monitor] { monitor.stop(ExitCode::kGenericError, "a request could not be undone"); });
+    if (!server) return give_up(ExitCode::kGenericError, server.error());
+    if (config) {
+        if (auto started = monitor.start(*config); !started)
+            return give_up(ExitCode::kBadConfiguration, started.error(), kNotStarted);
+        controller.adopt(*config, VmState::kRunning);
+        LOG_INFO("Successfully started microvm that was configured from one single json");
+    }
+    const int code = monitor.run([&server] { (*server)->unlink(); });
+    fflush(stdout);
+    _exit(code);  // nothing is taken down: the kernel does it faster
+}
+
+int run(std::span<const char* const> words, uint64_t start_ns) {
+    auto arguments = parse_arguments(words);
+    if (!arguments) return give_up(ExitCode::kArgumentParsing, arguments.error());
+    if (print_and_leave(*arguments)) return 0;
+    if (arguments->bad_level)
+        return give_up(ExitCode::kBadConfiguration, {"Invalid value for logger level: '" + *arguments->bad_level +
+                                                     "'. Possible values: [Off, Error, Warning, Info, Debug, Trace]"});
+    if (arguments->task != Task::kRun)
+        return give_up(ExitCode::kGenericError, {"snapshots are not part of this version of Wisp"});
+    if (arguments->start_time_us) start_ns = *arguments->start_time_us * 1000;
+    LogSink& log_sink = *new LogSink(arguments->id);  // never taken down: threads may log to the end
+    if (auto opened = log_sink.configure(arguments->logger); !opened)
+        return give_up(ExitCode::kGenericError,
+                       std::move(opened).error().with_context("--log-path " + *arguments->logger.log_path));
+    auto seccomp = Seccomp::create(*arguments);
+    if (!seccomp) return give_up(ExitCode::kGenericError, seccomp.error());
+    std::unique_ptr<HeadStart> head_start;
+    if (arguments->config_file) {
+        auto begun = HeadStart::begin();
+        if (!begun) return give_up(ExitCode::kBadConfiguration, begun.error());
+        head_start = *std::move(begun);
+    }
+    // Before anything else is read: from here on both threads are under the filter of the set-up phase.
+    if (auto installed = seccomp->install(policy::Phase::kSetUp); !installed)
+        return give_up(ExitCode::kGenericError, installed.error());
+    LOG_INFO("Running Wisp v%s (Firecracker API v%s)", kWispVersion, kFirecrackerVersion);
+
+    auto config = load_machine_file(*arguments);
+    if (!config) return give_up(ExitCode::kBadConfiguration, config.error(), kBadMachineFile);
+    auto monitor = Monitor::create(*arguments, *seccomp, log_sink, start_ns);
+    if (!monitor) return give_up(ExitCode::kGenericError, monitor.error());
+    if (auto set = configure_sinks(*config, **monitor); !set)
+        return give_up(ExitCode::kBadConfiguration, set.error(), kBadMachineFile);
+    Monitor& running = *monitor->release();  // never taken down
+    running.set_head_start(std::move(head_start));
+    return arguments->no_api ? run_without_api(*arguments, running, **config)
+                             : run_with_api(*arguments, running, *config);
+}
+
+/// Descriptors 0 to 2 must be what they are called: a file of ours that got the number of a closed one would be written
+/// to.
+void fill_standard_descriptors() {
+    for (int fd = 0; fd <= 2; ++fd)
+        if (fcntl(fd, F_GETFD) < 0) dup2(open("/dev/null", O_RDWR), fd);
+}
+
+}  // namespace
+
+}  // namespace wisp
+
+int main(int argc, char** argv) {
+    const uint64_t start_ns = wisp::monotonic_ns();
+    // A heap for each thread would cost each vCPU its own pages, and they allocate almost nothing.
+    mallopt(M_ARENA_MAX, 1);
+    wisp::fill_standard_descriptors();
+    wisp::install_fatal_signal_handlers();
+    const int code = wisp::run({argv + 1, static_cast<size_t>(argc > 0 ? argc - 1 : 0)}, start_ns);
+    fflush(stdout);
+    _exit(code);
+}
