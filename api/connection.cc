@@ -49,7 +49,7 @@ void Connection::serve() {
         if (close_after_output_) {
             close();
         } else if (turns++ == kServeBudget) {
-            loop_.post([this] { serve(); });  // the loop's other work has its turn; we live longer than what we post
+            serve_again_.ring();  // the loop's other work has its turn
             break;
         } else if (waiting_ || !read_request()) {
             break;

@@ -22,7 +22,7 @@ public:
     virtual void handle(Connection& connection, Request request) = 0;
     /// Connection::stalled_since_ns() has begun to count.
     virtual void on_stall() = 0;
-    /// The connection is over; it is destroyed later, by something that is posted to the loop.
+    /// The connection is over. The host destroys it in a later turn of the loop.
     virtual void on_closed(Connection& connection) = 0;
     /// A fatal answer has been sent, or cannot be.
     virtual void on_fatal_answer_sent() = 0;
@@ -34,7 +34,7 @@ protected:
 class Connection final : public Watcher {
 public:
     Connection(Loop& loop, ConnectionHost& host, OwnedFd fd, size_t max_body)
-        : loop_(loop), host_(host), fd_(std::move(fd)), reader_(max_body) {}
+        : loop_(loop), host_(host), fd_(std::move(fd)), reader_(max_body), serve_again_(loop, [this] { serve(); }) {}
 
     Result<void> start();
 
@@ -64,6 +64,7 @@ private:
     OwnedFd fd_;
     Watch watch_;
     RequestReader reader_;
+    Doorbell serve_again_;
     std::string input_;   ///< received and not read yet: less than one chunk
     std::string output_;  ///< to be sent
     uint64_t last_active_ns_ = 0;

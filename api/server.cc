@@ -25,7 +25,9 @@ Server::Server(Loop& loop, size_t max_body, Handler handler, std::function<void(
       max_body_(max_body),
       handler_(std::move(handler)),
       on_fatal_(std::move(on_fatal)),
-      stall_timer_(loop, [this] { check_stalled(); }) {}
+      stall_timer_(loop, [this] { check_stalled(); }),
+      accept_again_(loop, [this] { on_ready(0); }),
+      forget_closed_(loop, [this] { closed_.clear(); }) {}
 
 Result<std::unique_ptr<Server>> Server::create(Loop& loop, std::string path, size_t max_body, Handler handler,
                                                std::function<void()> on_fatal) {
@@ -48,11 +50,7 @@ void Server::on_ready(uint32_t) {
         --accepts_left_;
         if (!accept_one()) return;
     }
-    if (!std::exchange(accept_posted_, true))
-        loop_.post([this] {
-            accept_posted_ = false;
-            on_ready(0);
-        });
+    accept_again_.ring();
 }
 
 /// True if there may be another one.
@@ -146,8 +144,9 @@ void Server::on_closed(Connection& connection) {
     const auto place = std::find_if(connections_.begin(), connections_.end(),
                                     [&](const auto& other) { return other.get() == &connection; });
     if (place == connections_.end()) return;
-    loop_.post([closed = std::move(*place)] {});  // it may be on the stack, and in what it has posted itself
+    closed_.push_back(std::move(*place));
     connections_.erase(place);
+    forget_closed_.ring();
 }
 
 }  // namespace wisp::api

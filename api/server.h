@@ -71,7 +71,9 @@ private:
     std::deque<Waiting> waiting_;  ///< the first is being handled if busy_
     uint64_t turn_ = 0;            ///< of the loop, for which …
     unsigned accepts_left_ = 0;
-    bool accept_posted_ = false;
+    Doorbell accept_again_;
+    std::vector<std::unique_ptr<Connection>> closed_;  ///< until the next turn: they may be on the stack
+    Doorbell forget_closed_;
     bool busy_ = false;
     bool running_ = false;  ///< run_next() is on the stack
 };

@@ -77,8 +77,11 @@ inline constexpr unsigned kMaxRunsRefused =
     100'000;  // KVM_RUN with EAGAIN in a row: a vCPU that waits for its INIT has few
 
 // Event loop
-inline constexpr unsigned kMaxWatches = 512;                               // descriptors one loop watches
-inline constexpr unsigned kLoopRingEntries = 64;                           // submission entries of a loop's ring
+inline constexpr uint64_t kTurnBytes = 8 << 20;      // all that the sources of a loop move in one turn
+inline constexpr uint64_t kTurn_ns = 2'000'000;      // how long they go on in one turn
+inline constexpr uint64_t kTurnItemBytes = 2 << 10;  // a request, frame or packet costs as much as so many bytes
+inline constexpr unsigned kMaxWatches = 512;         // descriptors one loop watches
+inline constexpr unsigned kLoopRingEntries = 64;     // submission entries of a loop's ring
 inline constexpr unsigned kMaxDescriptorsClosedAfterExit = kMaxVcpus + 1;  // a VM and its vCPUs
 
 // Console

@@ -76,26 +76,53 @@ void Loop::close_after_exit(int fd) {
     poller_->close_after_exit(fd);
 }
 
-void Loop::post(std::move_only_function<void()> work) {
-    {
-        const std::lock_guard lock(posted_mutex_);
-        posted_.push_back(std::move(work));
-    }
-    signal_eventfd(wake_.get());
+Doorbell::Doorbell(Loop& loop, std::function<void()> on_ring) : loop_(loop), on_ring_(std::move(on_ring)) {
+    loop_.doorbells_.push_back(this);
+}
+
+Doorbell::~Doorbell() {
+    std::erase(loop_.doorbells_, this);
+}
+
+void Doorbell::ring() {
+    if (!rung_.exchange(true, std::memory_order_acq_rel)) loop_.wake();
+}
+
+void Loop::wake() {
+    if (!woken_.exchange(true, std::memory_order_acq_rel)) signal_eventfd(wake_.get());
 }
 
 void Loop::stop() {
     stopped_.store(true, std::memory_order_release);
-    signal_eventfd(wake_.get());
+    wake();
 }
 
-void Loop::run_posted(uint32_t) {
-    std::vector<std::move_only_function<void()>> due;
-    {
-        const std::lock_guard lock(posted_mutex_);
-        due.swap(posted_);
+// The flag is cleared first: a ring that comes from here on signals the eventfd again.
+void Loop::answer_doorbells(uint32_t) {
+    woken_.exchange(false, std::memory_order_acq_rel);
+    // By index: an answer may add or remove a doorbell. One that is skipped because of that has its turn next time.
+    for (size_t i = 0; i < doorbells_.size(); ++i) {
+        Doorbell& doorbell = *doorbells_[i];
+        if (!doorbell.rung_.exchange(false, std::memory_order_acq_rel)) continue;
+        const size_t before = doorbells_.size();
+        doorbell.on_ring_();
+        if (doorbells_.size() < before) wake();
     }
-    for (auto& work : due) work();
+}
+
+bool TurnBudget::left() const {
+    return bytes_left_ > 0 && monotonic_ns() < end_ns_;
+}
+
+void Loop::start_turn(uint64_t now_ns) {
+    ++turn_number_;
+    turn_start_ns_ = now_ns;
+    budget_.start(now_ns);
+}
+
+void Loop::end_turn(uint64_t now_ns) {
+    const uint64_t took_ns = now_ns - turn_start_ns_;
+    if (took_ns > longest_turn_ns()) longest_turn_ns_.store(took_ns, std::memory_order_relaxed);
 }
 
 Result<void> Loop::run() {
@@ -104,14 +131,16 @@ Result<void> Loop::run() {
 }
 
 Result<void> Loop::turn(int64_t timeout_ns) {
-    ++turn_number_;
     const int64_t longest_ns = nearest_timer_ns(timeout_ns);
     if (longest_ns == 0 || spin(longest_ns) || arm_sources())
         TRY(poller_->wait(0));
     else
         TRY(sleep(nearest_timer_ns(timeout_ns)));  // a source may have armed one meanwhile
+    start_turn(monotonic_ns());
+    poller_->dispatch();
     poll_sources();
     run_timers();
+    end_turn(monotonic_ns());
     return {};
 }
 
@@ -144,6 +173,7 @@ bool Loop::spin(int64_t timeout_ns) {
     uint64_t now_ns = monotonic_ns();
     const uint64_t latest_ns = now_ns + kLongestSpin_ns;
     idle_since_ns_ = now_ns;
+    start_turn(now_ns);
     if (timeout_ns >= 0 && static_cast<uint64_t>(timeout_ns) < spin_->length_ns())
         return false;     // a timer is due before that
     bool worked = false;  // since the clock was read
@@ -155,12 +185,14 @@ bool Loop::spin(int64_t timeout_ns) {
             }
             if (poll_sources()) {
                 if (!worked) spin_->found_after(now_ns - idle_since_ns_);
-                ++turn_number_;  // each source had its turn
                 worked = true;
+                break;  // each source had its turn: the next look is a new one
             }
             __builtin_ia32_pause();
         }
         now_ns = monotonic_ns();
+        end_turn(now_ns);
+        start_turn(now_ns);
         if (now_ns >= latest_ns) return true;
         if (std::exchange(worked, false)) {
             spin_ = &spins_[std::exchange(answer_expected_, false)];

@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Loop: one thread's event loop. It tells when descriptors become ready, runs timers, and runs what other threads post.
+// Loop: one thread's event loop. It tells when descriptors become ready, runs timers, and answers doorbells.
 // It waits on an io_uring, with multishot polls, or on epoll where the host forbids io_uring: users see no difference.
 //
 // Readiness is edge-triggered on both: a Watcher reads or writes until EAGAIN. An eventfd need not be read at all: each
 // signal is a new edge.
 //
-// Threads: everything belongs to the loop's thread, but for post() and stop(), which any thread may call.
+// A turn has a price: each source asks budget() before it goes on, so that no source keeps the others waiting.
+//
+// Threads: everything belongs to the loop's thread, but for Doorbell::ring() and stop(), which any thread may call.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "base/fd.h"
+#include "base/limits.h"
 #include "base/result.h"
 #include "base/spin.h"
 
@@ -102,6 +105,46 @@ private:
     PollSource* source_ = nullptr;
 };
 
+/// Asks a loop to call a function, from any thread. A doorbell is a flag beside the loop's one eventfd: ringing it
+/// allocates nothing, and rings that come before the loop answers are one.
+class Doorbell {
+public:
+    /// Loop's thread. `on_ring` runs on the loop, in the turn after the ring.
+    Doorbell(Loop& loop, std::function<void()> on_ring);
+    Doorbell(const Doorbell&) = delete;
+    Doorbell& operator=(const Doorbell&) = delete;
+    /// Loop's thread, when no other thread can ring any more.
+    ~Doorbell();
+
+    void ring();
+
+private:
+    friend class Loop;
+    Loop& loop_;
+    const std::function<void()> on_ring_;
+    std::atomic<bool> rung_ = false;
+};
+
+/// What one turn of a loop may still do. All sources of the loop share it: a source takes what a piece of work costs,
+/// and stops where nothing is left. A source that has not begun in this turn may do one batch in any case, so that none
+/// starves.
+class TurnBudget {
+public:
+    /// Takes the cost of a piece of work that moved so many bytes.
+    void take(uint64_t bytes) { bytes_left_ -= std::min(bytes_left_, bytes + limits::kTurnItemBytes); }
+    /// False: leave the rest to the next turn. Reads the clock, so ask once for a batch.
+    bool left() const;
+
+private:
+    friend class Loop;
+    void start(uint64_t now_ns) {
+        bytes_left_ = limits::kTurnBytes;
+        end_ns_ = now_ns + limits::kTurn_ns;
+    }
+    uint64_t bytes_left_ = limits::kTurnBytes;
+    uint64_t end_ns_ = UINT64_MAX;
+};
+
 /// A one-shot timer, owned by its user; disarmed when it goes.
 class Timer {
 public:
@@ -156,8 +199,6 @@ public:
     /// room.
     void close_after_exit(int fd);
 
-    /// From any thread: runs `work` on the loop's thread, in the order posted.
-    void post(std::move_only_function<void()> work);
     /// From any thread: run() returns after what it is doing.
     void stop();
 
@@ -166,9 +207,12 @@ public:
     /// One turn: waits at most `timeout_ns` (negative: until something happens) and runs what is due.
     Result<void> turn(int64_t timeout_ns);
 
-    /// Goes up with every turn. Who serves a source that may never run dry counts what it does in one turn, and posts
-    /// itself for the next.
+    /// Goes up with every turn.
     uint64_t turn_number() const { return turn_number_; }
+    /// What this turn may still do.
+    TurnBudget& budget() { return budget_; }
+    /// The longest time, in nanoseconds, from the end of a wait to the next one. Any thread.
+    uint64_t longest_turn_ns() const { return longest_turn_ns_.load(std::memory_order_relaxed); }
 
     bool uses_io_uring() const { return fallback_reason_.empty(); }
     const std::string& fallback_reason() const { return fallback_reason_; }
@@ -177,6 +221,7 @@ private:
     friend class Watch;
     friend class Timer;
     friend class Polling;
+    friend class Doorbell;
 
     Loop() = default;
     void unwatch(unsigned slot);
@@ -184,7 +229,10 @@ private:
     void disarm(Timer& timer);
     int64_t nearest_timer_ns(int64_t timeout_ns) const;
     void run_timers();
-    void run_posted(uint32_t events);
+    void wake();
+    void answer_doorbells(uint32_t events);
+    void start_turn(uint64_t now_ns);
+    void end_turn(uint64_t now_ns);
     bool poll_sources();
     bool arm_sources();
     bool spin(int64_t timeout_ns);
@@ -202,11 +250,15 @@ private:
     bool answer_expected_ = false;
 
     OwnedFd wake_;
-    MemberWatcher<Loop, &Loop::run_posted> on_wake_{*this};
+    MemberWatcher<Loop, &Loop::answer_doorbells> on_wake_{*this};
     Watch wake_watch_;
-    std::mutex posted_mutex_;  // guards posted_
-    std::vector<std::move_only_function<void()>> posted_;
+    std::vector<Doorbell*> doorbells_;
+    std::atomic<bool> woken_ = false;  // wake_ is signalled, and the loop has not seen it
     std::atomic<bool> stopped_ = false;
+
+    TurnBudget budget_;
+    uint64_t turn_start_ns_ = 0;
+    std::atomic<uint64_t> longest_turn_ns_ = 0;
 };
 
 }  // namespace wisp

@@ -18,8 +18,10 @@ public:
     /// Returns the slot that remove() takes.
     virtual Result<unsigned> add(int fd, uint32_t events, Watcher& watcher) = 0;
     virtual void remove(unsigned slot) = 0;
-    /// Waits at most `timeout_ns` (negative: for ever), then calls the watchers that are ready.
+    /// Waits at most `timeout_ns` (negative: for ever) until a descriptor is ready.
     virtual Result<void> wait(int64_t timeout_ns) = 0;
+    /// Calls the watchers that the last wait() found ready.
+    virtual void dispatch() = 0;
     /// A cheap look whether wait() would have something to tell.
     virtual bool pending() = 0;
     virtual void close_after_exit(int) {}

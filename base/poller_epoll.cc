@@ -44,16 +44,21 @@ public:
     }
 
     Result<void> wait(int64_t timeout_ns) override {
-        epoll_event ready[kBatch];
+        ready_count_ = 0;
         timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
-        const int count = epoll_pwait2(epoll_.get(), ready, kBatch, timeout_ns < 0 ? nullptr : &timeout, nullptr);
+        const int count = epoll_pwait2(epoll_.get(), ready_, kBatch, timeout_ns < 0 ? nullptr : &timeout, nullptr);
         if (count < 0 && errno != EINTR) return fail_errno("epoll_pwait2");
-        ++turn_;
-        for (int i = 0; i < count; ++i) {
-            // A watcher that ran earlier in this batch may have removed this one.
-            if (Watcher* watcher = slots_[ready[i].data.u32].watcher) watcher->on_ready(ready[i].events);
-        }
+        ready_count_ = count;
         return {};
+    }
+
+    void dispatch() override {
+        ++turn_;
+        for (int i = 0; i < ready_count_; ++i) {
+            // A watcher that ran earlier in this batch may have removed this one.
+            if (Watcher* watcher = slots_[ready_[i].data.u32].watcher) watcher->on_ready(ready_[i].events);
+        }
+        ready_count_ = 0;
     }
 
     bool pending() override { return false; }  // only the kernel can tell: a loop on epoll does not busy-poll
@@ -68,6 +73,8 @@ private:
     OwnedFd epoll_;
     std::array<Slot, limits::kMaxWatches> slots_{};
     uint64_t turn_ = 1;
+    epoll_event ready_[kBatch];
+    int ready_count_ = 0;
 };
 
 }  // namespace

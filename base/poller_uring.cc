@@ -61,7 +61,11 @@ public:
     }
 
     Result<void> wait(int64_t timeout_ns) override {
-        if (!TRY(ring_.submit_and_wait(timeout_ns))) return {};
+        TRY(ring_.submit_and_wait(timeout_ns));
+        return {};
+    }
+
+    void dispatch() override {
         // All there are by now: what is left over in each turn would fill the ring up in the end, and slots would wait
         // in vain for their last completion.
         const unsigned ready = ring_.ready();
@@ -71,7 +75,6 @@ public:
             if (some == 0) break;
             reaped += some;
         } while (reaped < ready);
-        return {};
     }
 
     bool pending() override { return ring_.pending(); }

@@ -60,7 +60,11 @@ void set_high(GuestAddress& address, uint32_t value) {
 }  // namespace
 
 MmioTransport::MmioTransport(Loop& loop, const GuestMemory& memory, std::unique_ptr<Device> device)
-    : loop_(loop), memory_(memory), device_(std::move(device)), offered_(device_->features() | kRingFeatures) {
+    : memory_(memory),
+      device_(std::move(device)),
+      offered_(device_->features() | kRingFeatures),
+      activate_bell_(loop, [this] { activate(); }),
+      drain_bell_(loop, [this] { drain(); }) {
     registers_.queues.resize(device_->queue_max_sizes().size());
 }
 
@@ -280,9 +284,9 @@ void MmioTransport::write_status(uint32_t value, std::unique_lock<std::mutex>& l
     registers_.status |= to;
     if ((to & ~from) == kDriverOk) {
         live_ = true;
-        // Nobody need wait for this: a kick that comes before it stays in its eventfd, and each queue is looked at
-        // then.
-        loop_.post([this] { activate(); });
+        // The vCPU goes on at once. A kick that comes before the activation stays in its eventfd, and each queue is
+        // served then.
+        activate_bell_.ring();
     }
 }
 
@@ -290,7 +294,7 @@ void MmioTransport::request_reset(std::unique_lock<std::mutex>& lock) {
     if (!live_) return clear_registers();
     if (!resetting_) {
         resetting_ = true;
-        loop_.post([this] { drain(); });
+        drain_bell_.ring();
     }
     // Section 2.4.2: the status reads 0 only when the reset is complete, and the driver may free its buffers after
     // that.

@@ -4,9 +4,9 @@
 // behind it, and the device itself.
 //
 // Threads: the registers are reached from vCPU threads, under a mutex that guards them and nothing else. The device and
-// its queues belong to the loop. DRIVER_OK is posted to the loop; a reset is posted too, and the vCPU that wrote it
-// waits until the device has drained, because its driver frees the memory next. So whoever runs the loop must let it
-// turn while it waits for vCPUs to stop.
+// its queues belong to the loop. DRIVER_OK and a reset ring a doorbell of the loop. The vCPU that wrote a reset waits
+// until the device has drained, because its driver frees the memory next: a loop that waits for vCPUs to stop must turn
+// meanwhile.
 //
 // Trusts nothing that is written: a register written at the wrong time, with the wrong width or out of range is ignored
 // and logged, rate-limited.
@@ -106,12 +106,13 @@ private:
     void signal_needs_reset(const char* reason) override;
     void raise(uint32_t interrupt_bit);
 
-    Loop& loop_;
     const GuestMemory& memory_;
     std::unique_ptr<Device> device_;
     std::vector<std::unique_ptr<Kick>> kicks_;
     OwnedFd irq_;
     const uint64_t offered_;  // features
+
+    Doorbell activate_bell_, drain_bell_;
 
     mutable std::mutex mutex_;  // guards registers_, live_, resetting_
     std::condition_variable drained_;

@@ -7,13 +7,11 @@ namespace wisp {
 
 // First the vCPUs, so that no new request comes, then the devices. Each tells when it is done; the last one goes on.
 void Machine::pause(std::function<void()> on_paused) {
-    auto left = std::make_shared<size_t>(vcpus_.size());
-    auto next = std::make_shared<std::function<void()>>(std::move(on_paused));
+    vcpus_to_pause_ = vcpus_.size();
+    on_paused_ = std::move(on_paused);
     for (const auto& vcpu : vcpus_)
-        vcpu->pause([this, left, next] {
-            host_.loop.post([this, left, next] {
-                if (--*left == 0) pause_devices(std::move(*next));
-            });
+        vcpu->pause([this] {
+            if (--vcpus_to_pause_ == 0) vcpus_paused_.ring();
         });
 }
 

@@ -138,6 +138,7 @@ private:
     Bus mmio_, ports_;
     std::unique_ptr<Console> console_;
     OwnedFd console_irq_;
+    Doorbell keyboard_bell_;
     I8042 i8042_;
     PowerDevice power_;
     LazyPit pit_;
@@ -150,6 +151,9 @@ private:
     OwnedFd kernel_file_;
     boot::KernelLease kernel_lease_;
     boot::LoadedKernel kernel_;
+    Doorbell vcpus_paused_;
+    std::atomic<size_t> vcpus_to_pause_ = 0;
+    std::function<void()> on_paused_;
     Countdown boot_vcpu_prepared_{1}, others_prepared_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
 };

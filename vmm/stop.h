@@ -20,18 +20,20 @@ struct Stop {
 /// Carries the first Stop to the loop. Any thread; later ones are dropped.
 class StopSink {
 public:
-    StopSink(Loop& loop, std::function<void(Stop)> on_stop) : loop_(loop), on_stop_(std::move(on_stop)) {}
+    StopSink(Loop& loop, std::function<void(Stop)> on_stop)
+        : bell_(loop, [this, on_stop = std::move(on_stop)] { on_stop(std::move(stop_)); }) {}
 
     void request(Stop stop) {
         if (stopping_.exchange(true, std::memory_order_acq_rel)) return;
-        loop_.post([this, stop = std::move(stop)]() mutable { on_stop_(std::move(stop)); });
+        stop_ = std::move(stop);
+        bell_.ring();
     }
     /// True once the VM is ending: a vCPU then stays out of the guest.
     bool stopping() const { return stopping_.load(std::memory_order_acquire); }
 
 private:
-    Loop& loop_;
-    std::function<void(Stop)> on_stop_;
+    Stop stop_;  // of the first request; read by the loop after the ring
+    Doorbell bell_;
     std::atomic<bool> stopping_ = false;
 };
 

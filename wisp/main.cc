@@ -143,7 +143,7 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
     if (auto opened = log_sink.configure(arguments->logger); !opened)
         return give_up(ExitCode::kGenericError,
                        std::move(opened).error().with_context("--log-path " + *arguments->logger.log_path));
-    auto seccomp = Seccomp::create(*arguments);
+    auto seccomp = arguments->no_seccomp ? Seccomp::none() : Seccomp::create(arguments->seccomp_filter);
     if (!seccomp) return give_up(ExitCode::kGenericError, seccomp.error());
     std::unique_ptr<HeadStart> head_start;
     if (arguments->config_file) {

@@ -375,12 +375,13 @@ def test_a_thousand_pauses_under_io(tmp_path, engine):
             pass
         progress = 0
         for i in range(rounds):
+            if i % 50 == 0:
+                while done() <= progress:  # many pauses in a row may leave the guest no time
+                    pass
             vm.patch("/vm", {"state": "Paused"})
             if i % 50 == 0:
-                before = done()
-                assert done() == before, "I/O goes on in a paused machine"
-                assert before > progress, "no I/O between two pauses"
-                progress = before
+                progress = done()
+                assert done() == progress, "I/O goes on in a paused machine"
             vm.patch("/vm", {"state": "Resumed"})
         first = done()
         while done() < first + 1000:

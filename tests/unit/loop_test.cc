@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <catch2/catch.hpp>
 
+#include <optional>
 #include <thread>
 
 using namespace wisp;
@@ -105,19 +106,63 @@ TEST_CASE("loop: timers expire in order of their deadlines, and not when cancell
     }
 }
 
-TEST_CASE("loop: work posted by other threads runs on the loop, in order, and stop ends run") {
+TEST_CASE("loop: a doorbell rung by another thread is answered on the loop, and stop ends run") {
     for (const auto backend : kBackends) {
         auto loop = make_loop(backend);
-        std::vector<int> ran;
-        std::thread poster([&] {
-            for (int i = 0; i < 100; ++i) loop->post([&ran, i] { ran.push_back(i); });
-            loop->post([&] { loop->stop(); });
+        std::atomic<int> rung = 0;
+        int answered = 0, seen = 0;
+        Doorbell bell(*loop, [&] {
+            ++answered;
+            seen = rung;  // of every ring, at least one answer comes after it
+            if (seen == 10'000) loop->stop();
+        });
+        std::thread ringer([&] {
+            for (int i = 0; i < 10'000; ++i) {
+                ++rung;
+                bell.ring();
+            }
         });
         REQUIRE(loop->run().has_value());
-        poster.join();
-        REQUIRE(ran.size() == 100);
-        CHECK(std::is_sorted(ran.begin(), ran.end()));
+        ringer.join();
+        CHECK(seen == 10'000);
+        CHECK(answered <= 10'000);
     }
+}
+
+TEST_CASE("loop: a doorbell's answer may ring it again, and may remove another doorbell") {
+    for (const auto backend : kBackends) {
+        auto loop = make_loop(backend);
+        int again = 0, last = 0;
+        std::optional<Doorbell> first;
+        std::optional<Doorbell> second(std::in_place, *loop, [&] {
+            if (++again < 3) return second->ring();
+            first.reset();
+        });
+        first.emplace(*loop, [] {});
+        Doorbell third(*loop, [&] { ++last; });
+        second->ring();
+        third.ring();
+        while (again < 3 || last < 1) REQUIRE(loop->turn(-1).has_value());
+        CHECK(again == 3);
+        CHECK(last == 1);
+    }
+}
+
+TEST_CASE("loop: the longest turn is measured, and its budget ends") {
+    auto loop = make_loop(Loop::Backend::kEpoll);
+    bool left_before = false, left_after = true;
+    Doorbell slow(*loop, [&] {
+        left_before = loop->budget().left();
+        loop->budget().take(limits::kTurnBytes);
+        left_after = loop->budget().left();
+        const uint64_t start_ns = monotonic_ns();
+        while (monotonic_ns() - start_ns < 5'000'000) continue;
+    });
+    slow.ring();
+    REQUIRE(loop->turn(-1).has_value());
+    CHECK(left_before);
+    CHECK_FALSE(left_after);
+    CHECK(loop->longest_turn_ns() >= 5'000'000);
 }
 
 namespace {
@@ -277,7 +322,8 @@ TEST_CASE("loop: a busy source does not keep timers and other threads' work wait
     bool expired = false, posted = false;
     Timer timer(*loop, [&] { expired = true; });
     timer.arm(2'000'000);
-    loop->post([&] { posted = true; });
+    Doorbell bell(*loop, [&] { posted = true; });
+    bell.ring();
     const uint64_t latest_ns = monotonic_ns() + 30'000'000'000;
     while (!(expired && posted) && monotonic_ns() < latest_ns) REQUIRE(loop->turn(-1).has_value());
     CHECK(expired);

@@ -65,10 +65,15 @@ Machine::Machine(const MachineHost& host, const config::VmConfig& config, std::u
       config_(config),
       head_start_(std::move(head_start)),
       vm_(head_start_->vm()),
-      i8042_(host.stop, [this] { host_.loop.post([this] { raise_keyboard_interrupt(); }); }),
+      keyboard_bell_(host.loop, [this] { raise_keyboard_interrupt(); }),
+      i8042_(host.stop, [this] { keyboard_bell_.ring(); }),
       power_(host.stop),
       pit_(vm_),
       status_([this] { host_.on_boot_done(exits()); }),
+      vcpus_paused_(host.loop,
+                    [this] {
+                        if (vcpus_to_pause_ == 0) pause_devices(std::exchange(on_paused_, nullptr));
+                    }),
       others_prepared_(config.machine.vcpu_count - 1) {}
 
 Result<void> Machine::map_memory() {

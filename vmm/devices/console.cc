@@ -37,8 +37,10 @@ bool is_foreground_terminal(int fd) {
 Console::Console(Loop& loop, std::function<void()> interrupt)
     : loop_(loop),
       serial_({.interrupt = std::move(interrupt),
-               .output_ready = [this] { output_ready(); },
-               .input_room = [this] { input_room(); }}) {}
+               .output_ready = [this] { output_bell_.ring(); },
+               .input_room = [this] { input_bell_.ring(); }}),
+      output_bell_(loop, [this] { flush(); }),
+      input_bell_(loop, [this] { read_input(); }) {}
 
 Console::~Console() {
     restore_terminal();
@@ -65,18 +67,6 @@ Result<void> Console::start() {
     if (can_wait(input_fd_)) input_watch_ = TRY(loop_.watch(input_fd_, EPOLLIN, on_input_));
     read_input();
     return {};
-}
-
-void Console::output_ready() {
-    if (flush_posted_.exchange(true, std::memory_order_acq_rel)) return;
-    loop_.post([this] {
-        flush_posted_.store(false, std::memory_order_release);
-        flush();
-    });
-}
-
-void Console::input_room() {
-    loop_.post([this] { read_input(); });
 }
 
 void Console::on_output(uint32_t) {

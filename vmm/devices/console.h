@@ -4,7 +4,7 @@
 // into raw mode while the VM runs, and back when it ends. A sink that does not take more never holds the loop up: what
 // is waiting then stays in the UART's bounded buffer.
 //
-// Threads: the loop's, but for output_ready() and input_room().
+// Threads: the loop's.
 #pragma once
 
 #include <termios.h>
@@ -43,8 +43,6 @@ public:
 private:
     Console(Loop& loop, std::function<void()> interrupt);
 
-    void output_ready();  // vCPU thread
-    void input_room();    // vCPU thread
     void on_output(uint32_t events);
     void on_input(uint32_t events);
     void flush();
@@ -63,7 +61,7 @@ private:
     size_t pending_start_ = 0, pending_end_ = 0;
     std::optional<virtio::TokenBucket> rate_;
     uint64_t rate_limited_ = 0;  // bytes
-    std::atomic<bool> flush_posted_ = false;
+    Doorbell output_bell_, input_bell_;
     std::optional<termios> saved_terminal_;
     MemberWatcher<Console, &Console::on_output> on_output_{*this};
     MemberWatcher<Console, &Console::on_input> on_input_{*this};

@@ -6,12 +6,17 @@
 
 namespace wisp {
 
-Result<Seccomp> Seccomp::create(const Arguments& arguments) {
+Seccomp Seccomp::none() {
     Seccomp seccomp;
-    if (arguments.no_seccomp) seccomp.source_ = Source::kNone;
-    if (!arguments.seccomp_filter) return seccomp;
+    seccomp.source_ = Source::kNone;
+    return seccomp;
+}
+
+Result<Seccomp> Seccomp::create(const std::optional<std::string>& filter_file) {
+    Seccomp seccomp;
+    if (!filter_file) return seccomp;
     seccomp.source_ = Source::kFile;
-    const std::string& path = *arguments.seccomp_filter;
+    const std::string& path = *filter_file;
     const std::string contents = TRY_CONTEXT("--seccomp-filter", read_file(path, limits::kMaxSeccompFile));
     auto parsed = parse_seccomp_file(std::as_bytes(std::span(contents)));
     seccomp.file_ = TRY_CONTEXT("--seccomp-filter " + path, std::move(parsed));
