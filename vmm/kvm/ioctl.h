@@ -39,17 +39,23 @@ Result<void> set(int fd, unsigned long request, const char* name, const T& value
     return {};
 }
 
-// kvm_cpuid2, kvm_msrs and kvm_msr_list end in a flexible array, which some versions of the kernel's headers declare in
-// a way that has another size in C++ than in C. The size is part of the request's number, so both are stated here as
-// the kernel has them.
+// kvm_cpuid2, kvm_msrs, kvm_msr_list and kvm_xsave end in a flexible array, which some versions of the kernel's headers
+// declare in a way that has another size in C++ than in C. The size is part of the request's number, so both are stated
+// here as the kernel has them.
 struct ArrayHeader {
     uint32_t count;
     uint32_t padding;
+};
+struct XsaveArea {
+    std::byte bytes[4096];
 };
 inline constexpr unsigned long kGetMsrIndexList = _IOWR(KVMIO, 0x02, uint32_t);
 inline constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, ArrayHeader);
 inline constexpr unsigned long kGetMsrs = _IOWR(KVMIO, 0x88, ArrayHeader);
 inline constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, ArrayHeader);
+inline constexpr unsigned long kGetXsave = _IOR(KVMIO, 0xa4, XsaveArea);
+inline constexpr unsigned long kSetXsave = _IOW(KVMIO, 0xa5, XsaveArea);
+inline constexpr unsigned long kGetXsave2 = _IOR(KVMIO, 0xcf, XsaveArea);
 inline constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, ArrayHeader);
 inline constexpr unsigned long kGetCpuid2 = _IOWR(KVMIO, 0x91, ArrayHeader);
 

@@ -62,15 +62,15 @@ Result<void> VcpuFd::set_xcr0(const CpuidTable& table) const {
 
 Result<std::vector<std::byte>> VcpuFd::xsave(size_t size) const {
     std::vector<std::byte> state(size);
-    if (size > sizeof(kvm_xsave))
-        TRY(kvm::call(fd(), KVM_GET_XSAVE2, "KVM_GET_XSAVE2", state.data()));
+    if (size > sizeof(kvm::XsaveArea))
+        TRY(kvm::call(fd(), kvm::kGetXsave2, "KVM_GET_XSAVE2", state.data()));
     else
-        TRY(kvm::call(fd(), KVM_GET_XSAVE, "KVM_GET_XSAVE", state.data()));
+        TRY(kvm::call(fd(), kvm::kGetXsave, "KVM_GET_XSAVE", state.data()));
     return state;
 }
 
 Result<void> VcpuFd::set_xsave(std::span<const std::byte> state) const {
-    TRY(kvm::call(fd(), KVM_SET_XSAVE, "KVM_SET_XSAVE", state.data()));
+    TRY(kvm::call(fd(), kvm::kSetXsave, "KVM_SET_XSAVE", state.data()));
     return {};
 }
 

@@ -240,7 +240,7 @@ Result<VcpuState> VcpuState::restore(RecordReader& reader) {
     state.xcrs = TRY(restore_xcrs(TRY(reader.record(kXcrs))));
     auto xsave = TRY(reader.record(kXsave));
     const auto area = TRY(xsave.blob("area", kMaxXsave));
-    TRY(xsave.check_range("size", area.size(), sizeof(kvm_xsave), kMaxXsave));
+    TRY(xsave.check_range("size", area.size(), sizeof(kvm::XsaveArea), kMaxXsave));
     TRY(xsave.finish());
     state.xsave.assign(area.begin(), area.end());
     state.debug_registers = TRY(restore_debug_registers(TRY(reader.record(kDebug))));

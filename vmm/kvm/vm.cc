@@ -3,6 +3,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
 #include "base/mapping.h"
 #include "vmm/kvm/ioctl.h"
 
@@ -80,7 +82,7 @@ Result<void> Vm::set_clock(const kvm_clock_data& clock) const {
 
 size_t Vm::xsave_size() const {
     const int size = ioctl(fd(), KVM_CHECK_EXTENSION, static_cast<unsigned long>(KVM_CAP_XSAVE2));
-    return size > static_cast<int>(sizeof(kvm_xsave)) ? static_cast<size_t>(size) : sizeof(kvm_xsave);
+    return std::max(static_cast<size_t>(std::max(size, 0)), sizeof(kvm::XsaveArea));
 }
 
 Result<VcpuFd> Vm::create_vcpu(unsigned id) const {
