@@ -57,19 +57,6 @@ Result<void> Machine::patch_drive(const config::DrivePatch& patch) {
     return fail("drive %s does not exist", patch.drive_id.c_str());
 }
 
-void Machine::give_up_kernel_file() {
-    if (!kernel_lease_.held() || !kernel_lease_.is_breaking()) return;
-    pause([this] {
-        if (auto copied = boot::unshare_kernel(memory_, kernel_); !copied)
-            LOG_ERROR("the kernel image is about to change and cannot be copied: %s", copied.error().message.c_str());
-        else
-            LOG_INFO("kernel image %s is about to change: this VM has its own copy now",
-                     config_.boot_source->kernel_image_path.c_str());
-        kernel_lease_.release();
-        resume();
-    });
-}
-
 void Machine::finish() {
     console_->finish();
     net_.close();

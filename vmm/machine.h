@@ -8,8 +8,6 @@
 // Threads: the loop's.
 #pragma once
 
-#include <unistd.h>
-
 #include <memory>
 #include <optional>
 #include <vector>
@@ -23,7 +21,6 @@
 #include "virtio/mmio.h"
 #include "virtio/vsock/device.h"
 #include "vmm/boot/boot.h"
-#include "vmm/boot/load/kernel_lease.h"
 #include "vmm/build/head_start.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/devices/console.h"
@@ -46,7 +43,6 @@ struct MachineHost {
     StopSink& stop;
     Timeline& timeline;
     const Seccomp& seccomp;
-    int kernel_lease_signal;  ///< sent to the loop's thread when somebody wants to write the kernel image
     /// The guest reported the end of its boot, after so many exits. On a vCPU's thread, even before launch() has
     /// returned.
     std::function<void(uint64_t exits)> on_boot_done;
@@ -73,9 +69,6 @@ public:
 
     /// Presses Ctrl-Alt-Del on the guest's keyboard. An error if the guest has not read what was pressed before.
     Result<void> send_ctrl_alt_del() { return i8042_.send_ctrl_alt_del(); }
-
-    /// Somebody wants to write the kernel image (kernel_lease_signal came): the VM gets its own copy, then they may.
-    void give_up_kernel_file();
 
     /// The last output goes out, the terminal is given back.
     void finish();
@@ -120,13 +113,11 @@ private:
     // On whichever has the time
     void use_the_wait();
     Result<void> load_guest();
-    Result<void> open_kernel(boot::BootRequest& request);
     Result<VcpuFd> create_vcpu(unsigned id);
 
     void pause_devices(std::function<void()> on_paused);
 
     const MachineHost host_;
-    const pid_t loop_thread_ = gettid();
     const config::VmConfig config_;
 
     // In the order in which they are made; C++ takes them down in reverse.
@@ -148,8 +139,6 @@ private:
     std::vector<virtio::Block*> drives_;  // among the transports' devices, in the order of config_.drives
     virtio::Vsock* vsock_ = nullptr;      // likewise
     std::vector<boot::VirtioMmioDevice> virtio_devices_;
-    OwnedFd kernel_file_;
-    boot::KernelLease kernel_lease_;
     boot::LoadedKernel kernel_;
     Doorbell vcpus_paused_;
     std::atomic<size_t> vcpus_to_pause_ = 0;

@@ -52,7 +52,7 @@ Result<void> Monitor::start(const config::VmConfig& config) {
     build_start_cpu_us_ = clock_us(CLOCK_PROCESS_CPUTIME_ID);
     if (!head_start_) head_start_ = TRY(HeadStart::begin());
     build_start_ns_ = head_start_->begun_at_ns();
-    machine_ = TRY(Machine::launch({*loop_, *stop_sink_, timeline_, seccomp_, kernel_lease_signal(),
+    machine_ = TRY(Machine::launch({*loop_, *stop_sink_, timeline_, seccomp_,
                                     [this](uint64_t exits) { on_boot_done(exits); }, vsock_listener_, metadata_},
                                    config, std::move(head_start_)));
     metrics_->start();
@@ -68,10 +68,6 @@ void Monitor::on_boot_done(uint64_t exits) {
 }
 
 void Monitor::on_signal(int number) {
-    if (number == kernel_lease_signal()) {
-        if (machine_) machine_->give_up_kernel_file();
-        return;
-    }
     end_signal_ = number;
     loop_->stop();
 }

@@ -28,7 +28,7 @@ TEST_CASE("signals to the process are not for workers") {
         REQUIRE(worker);
         (*worker)->run([&blocked] { pthread_sigmask(SIG_BLOCK, nullptr, &blocked); });
     }
-    for (const int others : {SIGTERM, SIGINT, SIGHUP, SIGRTMIN + 1}) CHECK(sigismember(&blocked, others) == 1);
+    for (const int others : {SIGTERM, SIGINT, SIGHUP}) CHECK(sigismember(&blocked, others) == 1);
     for (const int own : {SIGSEGV, SIGBUS, SIGSYS, SIGRTMIN}) CHECK(sigismember(&blocked, own) == 0);
 }
 

@@ -157,11 +157,10 @@ void Machine::use_the_wait() {
     if (!guest_loaded_.wait()) return;
     head_start_->ask_cpuid();
     if (head_start_->has_vm_soon()) return;
-    for (const auto& [pages, kind] : boot::early_pages(memory_, kernel_)) {
+    for (const GuestSlice& pages : boot::early_pages(memory_, kernel_)) {
         if (head_start_->has_vm()) return;
         // Linux 5.14. Where it fails, nothing is lost.
-        using Kind = boot::EarlyPages::Kind;
-        madvise(pages.host_address(), pages.size(), kind == Kind::kFile ? MADV_POPULATE_READ : MADV_POPULATE_WRITE);
+        madvise(pages.host_address(), pages.size(), MADV_POPULATE_WRITE);
     }
 }
 
@@ -288,7 +287,9 @@ Result<void> Machine::load_guest() {
             root->is_read_only ? boot::RootDrive::Access::kReadOnly : boot::RootDrive::Access::kReadWrite;
         TRY(request.command_line.add_root({access, root->partuuid.value_or("")}));
     }
-    TRY(open_kernel(request));
+    const std::string& kernel_path = config_.boot_source->kernel_image_path;
+    const OwnedFd kernel = TRY_CONTEXT("kernel image", open_file(kernel_path, O_RDONLY | O_NONBLOCK));
+    request.kernel = {kernel.get(), kernel_path};
     OwnedFd initrd;
     if (const auto& path = config_.boot_source->initrd_path) {
         initrd = TRY_CONTEXT("initrd", open_file(*path, O_RDONLY | O_NONBLOCK));
@@ -297,25 +298,6 @@ Result<void> Machine::load_guest() {
     boot::EntryPoint entry = TRY(boot::set_up_boot(memory_, request));
     kernel_ = std::move(entry.kernel);
     host_.timeline.mark(Mark::kKernelLoaded);
-    return {};
-}
-
-// A kernel that is mapped must not change under the VM. A lease on the file makes whoever wants to change it wait until
-// the VM has its own copy; where no lease is to be had, the kernel is read instead.
-Result<void> Machine::open_kernel(boot::BootRequest& request) {
-    const std::string& path = config_.boot_source->kernel_image_path;
-    kernel_file_ = TRY_CONTEXT("kernel image", open_file(path, O_RDONLY | O_NONBLOCK));
-    request.kernel = {kernel_file_.get(), path};
-    request.mapping = boot::KernelMapping::kCopy;
-    if (config_.boot_source->kernel_loading != config::KernelLoading::kMap) return {};
-    auto lease = boot::KernelLease::take(kernel_file_.get(), host_.kernel_lease_signal, loop_thread_, path);
-    if (lease) {
-        kernel_lease_ = *std::move(lease);
-        request.mapping = boot::KernelMapping::kMap;
-    } else {
-        LOG_WARNING("boot-source: kernel_loading is Map, but the kernel image is copied: %s",
-                    lease.error().message.c_str());
-    }
     return {};
 }
 

@@ -42,11 +42,6 @@ inline constexpr Rule kLoopRun[] = {
     allow_ioctl(BLKGETSIZE64, "if it is a block device: its size …"),
     allow_ioctl(BLKSSZGET, "… its sectors, on hosts whose statx does not tell …"),
     allow_ioctl(BLKDISCARD, "… and can it discard? And the discards themselves, where it cannot promise zeroes"),
-    // The kernel image under the guest changes: the guest gets a copy first.
-    allow("fcntl", is(1, F_GETLEASE), "is somebody waiting to write the image?"),
-    allow("fcntl", is(1, F_SETLEASE), "they may, once the guest has its own copy"),
-    allow("madvise", is(2, MADV_DONTDUMP), "that copy stays out of core dumps, as all guest memory does"),
-    allow("mremap", is(3, MREMAP_MAYMOVE | MREMAP_FIXED), "it takes the place of the file's pages in guest memory"),
     // The API.
     allow("accept4", "a client comes; a host program that connects to the guest's vsock"),
     allow("recvfrom", "its request"),
