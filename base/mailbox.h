@@ -19,8 +19,7 @@ public:
     using Message = std::move_only_function<void()>;
 
     /// On the loop's thread, or before the loop runs.
-    explicit Mailbox(Loop& loop)
-        : bell_(loop, [this] { run_messages(); }) {}
+    explicit Mailbox(Loop& loop) : bell_(loop, [this] { run_messages(); }) {}
 
     /// The loop runs `message` in the order of sending. False: limits::kMailboxMessages wait already, and this one is
     /// dropped.

@@ -198,8 +198,7 @@ void Controller::load_snapshot(const config::SnapshotLoad& request, OutcomeHandl
         return done(
             refuse(prefix + "Loading a microVM snapshot not allowed after configuring boot-specific resources."));
     done = timed(MachineDriver::Operation::kLoadSnapshot, std::move(done));
-    auto loaded = [this, prefix, resume_vm = request.resume_vm,
-                   done = std::move(done)](Result<void> result) mutable {
+    auto loaded = [this, prefix, resume_vm = request.resume_vm, done = std::move(done)](Result<void> result) mutable {
         if (!result) return done(std::unexpected(Fault{prefix + result.error().message, 400, true}));
         state_ = VmState::kPaused;
         if (!resume_vm) return done({});
@@ -235,7 +234,8 @@ void Controller::patch_network_interface(const config::NetworkInterfacePatch& pa
         return done(refuse(prefix + "Failed perform action on device: Device not found"));
     driver_.patch_network_interface(patch, [this, patch, prefix, done = std::move(done)](Result<void> patched) mutable {
         if (patched) {
-            auto& interface = *find(driver_.config().network_interfaces, &config::NetworkInterface::iface_id, patch.iface_id);
+            auto& interface =
+                *find(driver_.config().network_interfaces, &config::NetworkInterface::iface_id, patch.iface_id);
             merge(interface.rx_rate_limiter, patch.rx_rate_limiter);
             merge(interface.tx_rate_limiter, patch.tx_rate_limiter);
         }

@@ -20,6 +20,7 @@
 #include "virtio/mmio.h"
 #include "virtio/vsock/device.h"
 #include "vmm/boot/layout.h"
+#include "vmm/boot/command_line.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/devices/console.h"
 #include "vmm/devices/drives.h"

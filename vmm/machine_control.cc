@@ -59,7 +59,8 @@ Result<void> MachineControl::start_here() {
 
 void MachineControl::start(Handler done) {
     // No deadline: a large image on a slow disk takes its time, and requests are answered meanwhile.
-    ask("start", 0,
+    ask(
+        "start", 0,
         [this](Handler reply) {
             auto started = start_here();
             // From here on nothing is built any more. A machine that has run is not taken apart: what fails now ends
@@ -75,7 +76,8 @@ void MachineControl::start(Handler done) {
 // ---- while it runs ----
 
 void MachineControl::pause(Handler done) {
-    ask("pause", limits::kPauseDeadline_ns + kGrace_ns,
+    ask(
+        "pause", limits::kPauseDeadline_ns + kGrace_ns,
         [this](Handler reply) { machine_->pause().acquire(Hold::kClient, std::move(reply)); },
         [this, done = std::move(done)](Result<void> outcome) mutable {
             // Given up here, the pause must not come about later. If the box is full, no message gets through at all.
@@ -85,7 +87,8 @@ void MachineControl::pause(Handler done) {
 }
 
 void MachineControl::resume(Handler done) {
-    ask("resume", kGrace_ns,
+    ask(
+        "resume", kGrace_ns,
         [this](Handler reply) {
             machine_->pause().release(Hold::kClient);
             reply({});
@@ -94,12 +97,14 @@ void MachineControl::resume(Handler done) {
 }
 
 void MachineControl::patch_drive(const config::DrivePatch& patch, Handler done) {
-    ask("drive patch", limits::kPauseDeadline_ns, [this, patch](Handler reply) { reply(machine_->patch_drive(patch)); },
+    ask(
+        "drive patch", limits::kPauseDeadline_ns, [this, patch](Handler reply) { reply(machine_->patch_drive(patch)); },
         std::move(done));
 }
 
 void MachineControl::patch_network_interface(const config::NetworkInterfacePatch& patch, Handler done) {
-    ask("interface patch", limits::kPauseDeadline_ns,
+    ask(
+        "interface patch", limits::kPauseDeadline_ns,
         [this, patch](Handler reply) { reply(machine_->patch_network_interface(patch)); }, std::move(done));
 }
 
@@ -112,7 +117,8 @@ Result<void> MachineControl::send_ctrl_alt_del() {
 void MachineControl::close(Handler done) {
     // What is under way is not waited for: its client hears of the end by the connection's.
     done_ = nullptr;
-    ask("end", limits::kCloseDeadline_ns,
+    ask(
+        "end", limits::kCloseDeadline_ns,
         [this](Handler reply) {
             if (machine_) machine_->close();
             reply({});

@@ -157,8 +157,7 @@ int run_with_api(const Arguments& arguments, Monitor& monitor, Loop& devices, co
         }
         api.controller.adopt_running_machine();
     }
-    return run_devices(monitor, devices, seccomp, arguments.config_file.has_value(),
-                       [&api] { api.server->unlink(); });
+    return run_devices(monitor, devices, seccomp, arguments.config_file.has_value(), [&api] { api.server->unlink(); });
 }
 
 int run(std::span<const char* const> words, uint64_t start_ns) {
@@ -176,8 +175,7 @@ int run(std::span<const char* const> words, uint64_t start_ns) {
     if (auto opened = log_sink.configure(arguments.logger); !opened)
         return give_up(ExitCode::kGenericError,
                        std::move(opened).error().with_context("--log-path " + *arguments.logger.log_path));
-    auto& seccomp =
-        *new auto(arguments.no_seccomp ? Seccomp::none() : Seccomp::create(arguments.seccomp_filter));
+    auto& seccomp = *new auto(arguments.no_seccomp ? Seccomp::none() : Seccomp::create(arguments.seccomp_filter));
     if (!seccomp) return give_up(ExitCode::kGenericError, seccomp.error());
     std::unique_ptr<build::Boot> boot;
     if (arguments.config_file) {

@@ -14,8 +14,8 @@ namespace wisp {
 
 namespace {
 
-constexpr char kThreadName[] = "fc_api";       // Firecracker's name, which tools look for
-constexpr size_t kThreadStack = 512 << 10;     // bytes; JSON nests as deep as its reader lets it
+constexpr char kThreadName[] = "fc_api";    // Firecracker's name, which tools look for
+constexpr size_t kThreadStack = 512 << 10;  // bytes; JSON nests as deep as its reader lets it
 
 uint64_t clock_us(clockid_t clock) {
     timespec now{};
@@ -45,8 +45,7 @@ Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, con
     if (arguments.metrics_path)
         TRY_CONTEXT("--metrics-path " + *arguments.metrics_path,
                     monitor->configure_metrics({*arguments.metrics_path, false, {}}));
-    if (!devices.uses_io_uring())
-        LOG_WARNING("the event loop uses epoll: %s", devices.fallback_reason().c_str());
+    if (!devices.uses_io_uring()) LOG_WARNING("the event loop uses epoll: %s", devices.fallback_reason().c_str());
     monitor->process_startup_us_ = (monotonic_ns() - start_ns) / 1000;
     monitor->process_startup_cpu_us_ = clock_us(CLOCK_PROCESS_CPUTIME_ID) - arguments.start_time_cpu_us.value_or(0) +
                                        arguments.parent_cpu_time_us.value_or(0);
@@ -73,8 +72,7 @@ void Monitor::start(Handler done) {
     machine_->start([this, done = std::move(done)](Result<void> started) mutable {
         if (started) {
             metrics_->start();
-            if (auto narrowed = narrow_filter(); !narrowed)
-                end(ExitCode::kBadConfiguration, narrowed.error().message);
+            if (auto narrowed = narrow_filter(); !narrowed) end(ExitCode::kBadConfiguration, narrowed.error().message);
         }
         done(std::move(started));
     });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Monitor: control of one run of the process, from its start to the end of its VM. It owns control's loop, the machine's
-// control and what the operator is told, and does for the Controller what the machine itself must do.
+// Monitor: control of one run of the process, from its start to the end of its VM. It owns control's loop, the
+// machine's control and what the operator is told, and does for the Controller what the machine itself must do.
 //
 // Control never waits for a disk, a tap, a reader or the guest: it has a thread and a loop of its own, beside the
 // devices' (base/mailbox.h carries what one asks of the other).

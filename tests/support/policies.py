@@ -103,20 +103,6 @@ def ends(folder, seen):
         recording.read_into(seen)
 
 
-def kernel_file_changes(folder, seen):
-    kernel = wisp.copy_of(wisp.guest("big"), folder)
-    config = wisp.machine(kernel)
-    config["boot-source"]["kernel_loading"] = "Map"
-    recording = Recording(folder)
-    with wisp.Vm(folder, config, "--boot-timer", stdin=subprocess.PIPE, wrapper=recording.wrapper) as vm:
-        vm.wait_for("Guest-boot-time")
-        os.truncate(kernel, 0)
-        vm.wait_for("this VM has its own copy now")
-        vm.send("q")
-        assert vm.wait().guest_status == 0
-    recording.read_into(seen)
-
-
 def on_a_terminal(folder, seen):
     """As a shell's foreground job."""
     recording = Recording(folder)
@@ -268,7 +254,6 @@ def needed(folder):
         drive_in_every_way(folder, seen, io_engine=engine)
     ends(folder, seen)
     keyboard(folder, seen)
-    kernel_file_changes(folder, seen)
     on_a_terminal(folder, seen)
     vsock_in_every_way(folder, seen)
     frames_in_every_way(folder, seen)

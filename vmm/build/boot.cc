@@ -170,10 +170,8 @@ Result<void> Boot::load_guest(unsigned) {
             root->is_read_only ? boot::RootDrive::Access::kReadOnly : boot::RootDrive::Access::kReadWrite;
         TRY(request.command_line.add_root({access, root->partuuid.value_or("")}));
     }
-    const OwnedFd kernel =
-        TRY_CONTEXT("kernel image", open_file(source.kernel_image_path, O_RDONLY | O_NONBLOCK));
+    const OwnedFd kernel = TRY_CONTEXT("kernel image", open_file(source.kernel_image_path, O_RDONLY | O_NONBLOCK));
     request.kernel = {kernel.get(), source.kernel_image_path};
-    request.mapping = boot::KernelMapping::kCopy;
     OwnedFd initrd;
     if (const auto& path = source.initrd_path) {
         initrd = TRY_CONTEXT("initrd", open_file(*path, O_RDONLY | O_NONBLOCK));
@@ -233,7 +231,7 @@ Result<void> Boot::touch_early_pages(unsigned) {
     for (const auto& piece : boot::early_pages(machine_->memory(), kernel_)) {
         if (lanes_.is_done(Table::kCreateVm)) break;
         // Linux 5.14. Where it fails, nothing is lost.
-        madvise(piece.slice.host_address(), piece.slice.size(), MADV_POPULATE_WRITE);
+        madvise(piece.host_address(), piece.size(), MADV_POPULATE_WRITE);
     }
     return {};
 }

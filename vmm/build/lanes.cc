@@ -99,9 +99,8 @@ std::optional<unsigned> Lanes::pick(Lane lane, bool waited) const {
     };
     const auto is_filler = [](const StepPlan& step) { return step.hint == Hint::kFiller; };
     if (auto own = first([&](const StepPlan& step) { return step.lane == lane && !is_filler(step); })) return own;
-    if (auto either = first([&](const StepPlan& step) {
-            return step.lane == Lane::kEither && is_welcome(step, waited);
-        }))
+    if (auto either =
+            first([&](const StepPlan& step) { return step.lane == Lane::kEither && is_welcome(step, waited); }))
         return either;
     if (!waited) return std::nullopt;
     if (lane == Lane::kLoop)
@@ -161,8 +160,7 @@ std::optional<unsigned> Lanes::next(Lane lane, unsigned steps_run) {
         if (waited_ns < limits::kLaneSpin_ns && !must_block(lane)) {
             const uint32_t seen = version_.load(std::memory_order_relaxed);
             lock.unlock();
-            while (version_.load(std::memory_order_acquire) == seen &&
-                   monotonic_ns() - start_ns < limits::kLaneSpin_ns)
+            while (version_.load(std::memory_order_acquire) == seen && monotonic_ns() - start_ns < limits::kLaneSpin_ns)
                 __builtin_ia32_pause();
             lock.lock();
         } else if (!waited && time_helps(lane)) {
