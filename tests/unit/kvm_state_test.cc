@@ -324,11 +324,11 @@ TEST_CASE("an MSR that this host does not have is named, or skipped where it is 
 TEST_CASE("a pause is told to kvmclock, and a guest without kvmclock has none to tell", "[state][kvm]") {
     const Kvm kvm = *Kvm::open();
     const TestVm made = test_vm(kvm, 1);
-    CHECK(made.vcpus[0].mark_paused() == false);
+    CHECK_FALSE(made.vcpus[0].note_pause());
     REQUIRE(made.vcpus[0].set_cpuid(*kvm.supported_cpuid()).has_value());
     const kvm_msr_entry system_time[] = {{0x4b564d01, 0, 0x1000 | 1}};
     REQUIRE(made.vcpus[0].set_msrs(system_time).has_value());
-    CHECK(made.vcpus[0].mark_paused() == true);
+    CHECK(made.vcpus[0].note_pause());
 }
 
 TEST_CASE("the dirty log of a slot that nothing wrote is empty", "[state][kvm]") {
