@@ -165,6 +165,7 @@ Result<TcpConnection> TcpConnection::restore(RecordReader& reader, uint64_t now_
     Segment syn;
     syn.sequence = expected - 1;
     TcpConnection connection(syn, next, now_ms);
+    connection.next_ = next;
     connection.reset_due_ = true;
     return connection;
 }
