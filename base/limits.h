@@ -33,6 +33,7 @@ inline constexpr unsigned kMaxQueues = 32;  // of one device
 inline constexpr unsigned kBlockInFlight = 128;  // requests of one drive that are taken from its queues at a time
 inline constexpr unsigned kBlockSegments = 126;  // data segments of one request (SEG_MAX)
 inline constexpr uint32_t kBlockSegmentSize = 4 << 20;   // bytes of one segment (SIZE_MAX)
+inline constexpr unsigned kBlockWorkers = 512;           // kernel threads for all drives, made as they are needed
 inline constexpr unsigned kBlockRetries = 8;             // of one transfer that the host answers with EAGAIN
 inline constexpr unsigned kBlockQueues = 8;              // of one drive
 inline constexpr uint32_t kBlockRangeSectors = 1 << 21;  // of one discard or write-zeroes: 1 GiB

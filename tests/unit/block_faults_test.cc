@@ -263,7 +263,7 @@ TEST_CASE("block faults: a host without io_uring gets the other engine", "[filte
             if (divert(SYS_io_uring_setup, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)) < 0) return false;
             const TempFile file(64 * 512);
             Drive drive(file, {.io_engine = Engine::kAsync});
-            return drive.block->io_engine() == Engine::kSync && !drive.loop->uses_io_uring() &&
+            return !drive.loop->uses_io_uring() &&
                    drive.ask(block_header(VIRTIO_BLK_T_OUT), pattern(512, 1)).status == VIRTIO_BLK_S_OK &&
                    drive.ask(block_header(VIRTIO_BLK_T_IN), {}, 512).data == pattern(512, 1);
         }));
@@ -274,7 +274,7 @@ TEST_CASE("block faults: a ring that takes no submissions for a while loses none
     CHECK(in_child([] {
         const TempFile file(pattern(256 * 512, 5));
         Drive drive(file, {.io_engine = Engine::kAsync}, 256);
-        if (drive.block->io_engine() != Engine::kAsync) return true;  // a host without io_uring
+        if (!drive.loop->uses_io_uring()) return true;  // a host without io_uring
         constexpr int kMost = 5;
         std::atomic<int> listener = -1, refused = 0;
         std::thread([&] { refuse_first_calls(listener, refused, kMost); }).detach();

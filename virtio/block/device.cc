@@ -18,7 +18,6 @@ Block::Block(Loop& loop, BlockConfig config)
     : loop_(loop),
       config_(std::move(config)),
       name_("drive " + config_.id),
-      engine_(config_.io_engine),
       queue_sizes_(config_.queues, limits::kMaxQueueSize),
       rate_limiter_(loop, [this] {
           ++counters_.rate_limiter_event_count;
@@ -50,7 +49,7 @@ Result<void> Block::open() {
     if (config_.read_only) offer(VIRTIO_BLK_F_RO);
     if (config_.cache_type == BlockConfig::CacheType::kWriteback) offer(VIRTIO_BLK_F_FLUSH);
     if (config_.queues > 1) offer(VIRTIO_BLK_F_MQ);
-    if (file_.can_punch_holes) {
+    if (!config_.read_only && file_.can_punch_holes()) {
         offer(VIRTIO_BLK_F_DISCARD);
         offer(VIRTIO_BLK_F_WRITE_ZEROES);
     }
@@ -72,15 +71,12 @@ void Block::set_limits() {
 Result<void> Block::start_engine(const EngineFactory& factory) {
     if (factory) {
         io_ = TRY(factory(loop_, *this, limits::kBlockInFlight));
-    } else if (engine_ == BlockConfig::IoEngine::kAsync) {
-        if (auto engine = create_uring_block_io(loop_, *this, limits::kBlockInFlight)) {
-            io_ = *std::move(engine);
-        } else {
-            LOG_WARNING("%s: io_engine Sync instead of Async: %s", name_.c_str(), engine.error().message.c_str());
-            engine_ = BlockConfig::IoEngine::kSync;
-        }
+    } else if (auto engine = create_uring_block_io(loop_, *this, limits::kBlockInFlight)) {
+        io_ = *std::move(engine);
+    } else {
+        LOG_WARNING("%s: its transfers are made by a thread: %s", name_.c_str(), engine.error().message.c_str());
+        io_ = TRY(create_thread_block_io(loop_, *this, config_.confine_thread));
     }
-    if (!io_) io_ = create_sync_block_io(*this);
     return io_->set_file(file_);
 }
 

@@ -28,6 +28,7 @@ namespace wisp::virtio {
 
 struct BlockConfig {
     enum class CacheType : uint8_t { kUnsafe, kWriteback };  ///< Writeback offers flush; Unsafe leaves it to the host
+    /// Both get the same engine, the ring where the host allows it: Sync's blocking calls have no place on a loop.
     enum class IoEngine : uint8_t { kAsync, kSync };
 
     std::string id{};    ///< drive_id, for messages
@@ -37,7 +38,8 @@ struct BlockConfig {
     IoEngine io_engine = IoEngine::kAsync;
     BlockFile::Cache host_cache = BlockFile::Cache::kPageCache;  ///< kDirect: O_DIRECT, past the host's page cache
     RateLimiterConfig rate_limiter{};
-    unsigned queues = 1;  ///< up to limits::kBlockQueues
+    unsigned queues = 1;           ///< up to limits::kBlockQueues
+    ThreadSetup confine_thread{};  ///< of the engine for hosts without io_uring
 };
 
 class Block final : public Device, private BlockIoListener, private PollSource {
@@ -46,14 +48,11 @@ public:
     using EngineFactory =
         std::function<Result<std::unique_ptr<BlockIo>>(Loop&, BlockIoListener&, unsigned max_in_flight)>;
 
-    /// Opens the file. Errors name the drive, the file and the reason. Where the host forbids io_uring, Async becomes
-    /// Sync and the log says so.
+    /// Opens the file. Errors name the drive, the file and the reason. The log says so where the host forbids io_uring.
     static Result<std::unique_ptr<Block>> create(Loop& loop, BlockConfig config, const EngineFactory& engine = nullptr);
     ~Block();
 
     const BlockConfig& config() const { return config_; }
-    /// The engine in use, which is not the one asked for where the host forbids io_uring.
-    BlockConfig::IoEngine io_engine() const { return engine_; }
     const BlockCounters& counters() const { return counters_; }
 
     /// Puts another file under the running drive: opens it, which may fail; then waits for what is in flight, switches,
@@ -63,7 +62,7 @@ public:
     void update_rate_limiter(const RateLimiterConfig& config);
 
     DeviceId id() const override { return DeviceId::kBlock; }
-    const char* name() const override { return name_.c_str(); }
+    const char* name() const override { return name_.c_str(); }  // for the engine too
     uint64_t features() const override;
     std::span<const uint16_t> queue_max_sizes() const override;
     void read_config(uint32_t offset, std::span<std::byte> data) override;
@@ -121,7 +120,6 @@ private:
     Loop& loop_;
     BlockConfig config_;
     const std::string name_;
-    BlockConfig::IoEngine engine_;
     BlockFile file_;
     std::atomic<uint64_t> sectors_ = 0;  // any thread: part of the configuration space
     std::vector<uint16_t> queue_sizes_;

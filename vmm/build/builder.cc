@@ -254,6 +254,7 @@ Result<void> Machine::add_drives() {
         if (drive.rate_limiter) block.rate_limiter = rate_limiter_of(*drive.rate_limiter);
         block.io_engine =
             drive.io_engine == config::IoEngine::kSync ? BlockConfig::IoEngine::kSync : BlockConfig::IoEngine::kAsync;
+        block.confine_thread = [this] { return host_.seccomp.install(policy::Phase::kDrive); };
         auto device = TRY(virtio::Block::create(host_.loop, std::move(block)));
         drives_.push_back(device.get());
         TRY(add_virtio(std::move(device)));

@@ -23,6 +23,8 @@ std::span<const sock_filter> filter_of(Phase phase) {
             return kLoopFilter;
         case Phase::kVcpu:
             return kVcpuFilter;
+        case Phase::kDrive:
+            return kDriveFilter;
     }
     return {};
 }

@@ -21,6 +21,7 @@ enum class Phase {
     kSetUp,  ///< all threads, until the guest runs
     kLoop,   ///< the loop thread from then on
     kVcpu,   ///< a vCPU thread from then on
+    kDrive,  ///< a drive's thread from its start
 };
 
 /// Sets no_new_privs and installs the filter, for good: kSetUp's on all threads that there are, the others' on the
