@@ -27,7 +27,8 @@ inline constexpr size_t kMaxElfNotes = 64 << 10;  // bytes read of one note segm
 
 // virtio
 inline constexpr uint16_t kMaxQueueSize = 256;
-inline constexpr unsigned kMaxQueues = 32;  // of one device
+inline constexpr unsigned kMaxDeviceQueues = 8;
+inline constexpr uint64_t kBatchBytes = 1 << 20;  // that a device takes before it tells the driver; see kTurnItemBytes
 
 // virtio-blk
 inline constexpr unsigned kBlockInFlight = 128;  // requests of one drive that are taken from its queues at a time
@@ -37,7 +38,6 @@ inline constexpr unsigned kBlockWorkers = 512;           // kernel threads for a
 inline constexpr unsigned kBlockRetries = 8;             // of one transfer that the host answers with EAGAIN
 inline constexpr unsigned kBlockQueues = 8;              // of one drive
 inline constexpr uint32_t kBlockRangeSectors = 1 << 21;  // of one discard or write-zeroes: 1 GiB
-inline constexpr unsigned kBlockServeBudget = 256;       // requests served before the loop's other work has its turn
 
 // virtio-vsock
 inline constexpr unsigned kVsockConnections = 1023;       // of one device, with those that are being opened or flushed
@@ -48,8 +48,6 @@ inline constexpr uint64_t kVsockCreditTotal = 64 << 20;   // … this: bytes gra
 inline constexpr unsigned kVsockParked = 128;             // packets that wait in guest memory for their reader
 inline constexpr unsigned kVsockParkedSegments = 18;      // of one such packet; one of more segments is copied
 inline constexpr unsigned kVsockResets = 128;             // answers to packets of no connection that wait to be sent
-inline constexpr unsigned kVsockServeBudget = 256;        // packets each way before the loop's other work has its turn
-inline constexpr uint32_t kVsockServeBytes = 4 << 20;     // and bytes
 inline constexpr uint32_t kVsockTurnBytes = 256 << 10;    // to the guest, before another connection has its turn
 inline constexpr size_t kVsockConnectLine = 32;           // bytes of "CONNECT <port>\n"; Firecracker's bound
 inline constexpr unsigned kVsockBacklog = 1024;           // host programs that wait to be accepted
@@ -66,7 +64,6 @@ inline constexpr unsigned kNetMaxFrame = 65562;   // bytes with the virtio heade
 inline constexpr unsigned kNetSendBatch = 32;     // frames of one system call to the tap
 inline constexpr unsigned kNetReceiveBatch = 16;  // the same from the tap; each may hold kNetMaxFrame bytes
 inline constexpr unsigned kNetSlices = 1024;      // segments of the chains that are in hand, in each direction
-inline constexpr unsigned kNetServeBudget = 256;  // frames served before the loop's other work has its turn
 inline constexpr uint64_t kNetPatience_ns = 20'000'000;  // for buffers that a waiting frame needs, where there are some
 inline constexpr uint64_t kNetExpectation_ns = 200'000;  // for buffers that the next frame may need, in the same case
 inline constexpr unsigned kTapTries = 20;                // to open a tap that is in use …

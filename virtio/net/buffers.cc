@@ -25,7 +25,7 @@ std::span<GuestSlice> ReceiveBuffers::slices(size_t index) {
     return std::span(slices_).subspan(buffers_[index].first_slice, buffers_[index].slice_count);
 }
 
-bool ReceiveBuffers::gather(Queue& queue, size_t first, uint64_t wanted, const char* name, uint64_t& refused) {
+bool ReceiveBuffers::gather(Queue& queue, size_t first, uint64_t wanted, const char* name, Counter& refused) {
     uint64_t have = capacity(first);
     // Bounded, whatever the driver adds meanwhile.
     for (unsigned popped = 0; have < wanted && popped < limits::kMaxQueueSize; ++popped) {

@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "base/counter.h"
 #include "base/guest_memory.h"
 #include "base/limits.h"
 #include "base/result.h"
@@ -34,7 +35,7 @@ public:
 
     /// Takes buffers until those from `first` on hold `wanted` bytes. False: the queue has no more, or (look at its
     /// fault()) is broken. What is no receive buffer goes back to the driver empty, counted in `refused`.
-    bool gather(Queue& queue, size_t first, uint64_t wanted, const char* name, uint64_t& refused);
+    bool gather(Queue& queue, size_t first, uint64_t wanted, const char* name, Counter& refused);
 
     /// The segments of one buffer.
     std::span<GuestSlice> slices(size_t index);

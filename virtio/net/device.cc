@@ -36,6 +36,7 @@ Net::Net(Loop& loop, NetConfig config)
                         ++counters_.tx_rate_limiter_event_count;
                         serve();
                     }),
+      queues_(loop, *this),
       sender_(std::make_unique<Sender>()),
       receiver_(std::make_unique<Receiver>()),
       responder_timer_(loop,
@@ -99,28 +100,24 @@ void Net::read_config(uint32_t offset, std::span<std::byte> data) {
     virtio_net_config space{};
     if (config_.mac) std::copy(config_.mac->begin(), config_.mac->end(), space.mac);
     space.mtu = config_.mtu.value_or(0);
-    const auto bytes = std::as_bytes(std::span(&space, 1));
-    for (size_t i = 0; i < data.size(); ++i) data[i] = offset + i < bytes.size() ? bytes[offset + i] : std::byte{0};
+    copy_config(space, offset, data);
 }
 
 // ---- life ----
 
 Result<void> Net::activate(Activation activation) {
-    CHECK(activity_ == Activity::kInactive);
     if (auto set = io_->set_offloads(tap_offloads(activation.features)); !set) {
         ++counters_.activate_fails;
         return set;
     }
-    activation_.emplace(activation);
-    activity_ = Activity::kActive;
+    queues_.activate(activation);
     receiver_->merge = activation.features & net_feature(VIRTIO_NET_F_MRG_RXBUF);
-    sender_->armed = receiver_->armed = true;  // as a driver finds its queues
-    polling_ = loop_.poll(*this);
     watch_tap();
     return {};
 }
 
 void Net::on_kick(unsigned queue) {
+    if (!queues_.activated()) return;
     if (queue == kReceiveQueue) ++counters_.rx_queue_event_count;
     if (queue == kSendQueue) {
         ++counters_.tx_queue_event_count;
@@ -141,14 +138,14 @@ void Net::watch_tap() {
 }
 
 void Net::on_ready(uint32_t events) {
-    const bool idle = tap_readable_ && !sender_->blocked && (needs_buffers_ || paused_);
+    const bool idle = tap_readable_ && !sender_->blocked && (needs_buffers_ || queues_.paused());
     if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
         ++counters_.rx_tap_event_count;
         tap_readable_ = true;
     }
     if (idle && ++idle_events_ == limits::kNetIdleEvents) watch_.reset();
     // Not every kernel says EPOLLOUT where both are true.
-    if (sender_->blocked && active()) flush_frames();
+    if (sender_->blocked && queues_.serving()) flush_frames();
     serve();
 }
 
@@ -161,10 +158,10 @@ bool Net::poll() {
 }
 
 bool Net::arm() {
-    if (!active()) return false;
+    if (!queues_.serving()) return false;
     bool any = may_receive();
-    if (may_send() && !std::exchange(sender_->armed, true)) any |= send_queue().enable_notifications();
-    if (needs_buffers_ && !std::exchange(receiver_->armed, true)) any |= receive_queue().enable_notifications();
+    if (may_send()) any |= queues_.enable_notifications(kSendQueue);
+    if (needs_buffers_) any |= queues_.enable_notifications(kReceiveQueue);
     return any;
 }
 
@@ -175,26 +172,20 @@ void Net::serve() {
 
 // Tells the driver once for all that was done.
 void Net::publish() {
-    if (activity_ != Activity::kActive) return;
-    bool wanted = false;
-    for (Queue& queue : activation_->queues) wanted |= queue.publish();
-    if (wanted) activation_->interrupt.signal_used();
+    if (queues_.active()) queues_.publish();
 }
 
 void Net::set_broken(const char* reason) {
     publish();
     forget();
-    activity_ = Activity::kBroken;
-    activation_->interrupt.signal_needs_reset(reason);
+    queues_.set_broken(reason);
 }
 
 // Nothing is in flight between two calls to this device; what is in hand is given up.
 void Net::reset(std::move_only_function<void()> drained) {
     forget();
-    polling_.reset();
     watch_.reset();
-    activation_.reset();
-    activity_ = Activity::kInactive;
+    queues_.deactivate();
     tap_readable_ = false;  // the next watch tells anew
     // What arrives from now on may be for another driver, which can do less.
     if (auto set = io_->set_offloads(0); !set) LOG_LIMITED("%s: %s", name_.c_str(), set.error().message.c_str());
@@ -203,9 +194,8 @@ void Net::reset(std::move_only_function<void()> drained) {
 
 void Net::close() {
     forget();
-    polling_.reset();
     watch_.reset();
-    activity_ = Activity::kBroken;
+    queues_.deactivate();
     io_->close();
 }
 
@@ -224,12 +214,12 @@ void Net::forget() {
 }
 
 void Net::pause(std::move_only_function<void()> paused) {
-    if (active()) {
+    if (queues_.serving()) {
         let_go_of_sent();
         receiver_->buffers.give_back(receive_queue());
         publish();
     }
-    paused_ = true;
+    queues_.pause();
     needs_buffers_ = receiver_->patience_over = false;
     patience_timer_.cancel();
     responder_timer_.cancel();
@@ -237,8 +227,8 @@ void Net::pause(std::move_only_function<void()> paused) {
 }
 
 void Net::resume() {
-    paused_ = false;
-    if (!active()) return;
+    queues_.resume();
+    if (!queues_.serving()) return;
     if (config_.responder) answer_due_ = true;
     watch_tap();
     serve();

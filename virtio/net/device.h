@@ -25,6 +25,7 @@
 #include "base/rate_limiter.h"
 #include "base/result.h"
 #include "virtio/device.h"
+#include "virtio/device_queues.h"
 #include "virtio/net/buffers.h"
 #include "virtio/net/counters.h"
 #include "virtio/net/engine.h"
@@ -86,7 +87,6 @@ public:
     void resume() override;
 
 private:
-    enum class Activity : uint8_t { kInactive, kActive, kBroken };
     struct SentFrame;
     struct Sender;
     struct Slot;
@@ -95,9 +95,8 @@ private:
     Net(Loop& loop, NetConfig config);
     Result<void> open(std::unique_ptr<FrameIo> io);
 
-    bool active() const { return activity_ == Activity::kActive && !paused_; }
-    Queue& receive_queue() { return activation_->queues[kReceiveQueue]; }
-    Queue& send_queue() { return activation_->queues[kSendQueue]; }
+    Queue& receive_queue() { return queues_[kReceiveQueue]; }
+    Queue& send_queue() { return queues_[kSendQueue]; }
     void on_ready(uint32_t events) override;
     void watch_tap();
     bool poll() override;
@@ -147,11 +146,7 @@ private:
     NetCounters counters_;
     RateLimiter receive_limiter_, send_limiter_;
 
-    Activity activity_ = Activity::kInactive;
-    bool paused_ = false;
-    bool armed_ = false;  // the driver kicks, because nobody looks
-    std::optional<Activation> activation_;
-    Polling polling_;
+    DeviceQueues queues_;
     Watch watch_;
     std::unique_ptr<Sender> sender_;
     std::unique_ptr<Receiver> receiver_;

@@ -31,9 +31,6 @@ struct Net::Sender {
     size_t slices_used = 0;
     std::vector<std::byte> copy;  // of a frame for the responder
     bool blocked = false;         // the tap takes no more: frames in hand wait for it
-    bool armed = true;            // the driver kicks the queue
-    unsigned budget = 0;          // frames that may still be taken in the loop's turn number …
-    uint64_t budget_turn = UINT64_MAX;
 };
 
 /// Where one frame of a batch goes: buffers of the guest, and behind them memory of ours for what they do not hold. A
@@ -65,9 +62,6 @@ struct Net::Receiver {
     bool merge = false;     // a frame may span buffers (MRG_RXBUF)
 
     bool patience_over = false;
-    bool armed = true;  // the driver kicks the queue
-    unsigned budget = 0;
-    uint64_t budget_turn = UINT64_MAX;
 
     bool keeps() const { return kept_begin != kept_end; }
 };

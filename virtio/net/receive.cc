@@ -37,22 +37,17 @@ void write_at(std::span<const GuestSlice> slices, size_t offset, std::span<const
 }  // namespace
 
 bool Net::may_receive() const {
-    if (!active()) return false;
+    if (!queues_.serving()) return false;
     const Receiver& receiver = *receiver_;
     const bool answer = answer_due_ || receiver.slots[Receiver::kAnswer].kept > 0;
     const bool frames = !receive_limiter_.blocked() && (receiver.keeps() || tap_readable_);
     if (!answer && !frames) return false;
-    return !needs_buffers_ || receiver.patience_over || activation_->queues[kReceiveQueue].has_available();
+    return !needs_buffers_ || receiver.patience_over || queues_[kReceiveQueue].has_available();
 }
 
 void Net::receive_frames() {
-    Receiver& receiver = *receiver_;
-    if (receiver.budget_turn != loop_.turn_number()) {
-        receiver.budget_turn = loop_.turn_number();
-        receiver.budget = limits::kNetServeBudget;
-    }
-    if (std::exchange(receiver.armed, false)) receive_queue().disable_notifications();
-    while (may_receive() && receiver.budget > 0 && receive_next()) {
+    queues_.disable_notifications(kReceiveQueue);
+    while (may_receive() && queues_.begin_batch(kReceiveQueue) && receive_next()) {
         publish();
         loop_.expect_answer();
     }
@@ -159,7 +154,7 @@ void Net::finish_batch(unsigned planned) {
 void Net::finish_frame(Slot& slot, uint64_t size) {
     Receiver& receiver = *receiver_;
     ReceiveBuffers& buffers = receiver.buffers;
-    if (receiver.budget > 0) --receiver.budget;
+    queues_.charge(kReceiveQueue, size);
     slot.kept = 0;
     slot.paid = false;
     if (const char* fault = find_fault(slot, size)) return drop_received(fault);
@@ -197,7 +192,7 @@ const char* Net::find_fault(const Slot& slot, uint64_t size) {
     if (size < sizeof(NetHeader) + ETH_HLEN) return "too short for its headers";
     NetHeader header;
     read_front(receiver_->buffers.slices(slot.first), std::as_writable_bytes(std::span(&header, 1)));
-    if (!can_receive(header, activation_->features)) return "it leaves work to a driver that cannot do it";
+    if (!can_receive(header, queues_.features())) return "it leaves work to a driver that cannot do it";
     if (!receiver_->merge && size > slot.capacity) return "longer than the guest's buffer";
     return nullptr;
 }
@@ -245,7 +240,7 @@ bool Net::deliver(Slot& slot) {
         ++counters_.rx_rate_limiter_throttled;
         return false;
     }
-    if (receiver.budget > 0) --receiver.budget;
+    queues_.charge(kReceiveQueue, slot.kept);
     buffers_suffice();
     const uint64_t size = std::exchange(slot.kept, 0);
     if (!fits) {

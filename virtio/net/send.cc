@@ -16,9 +16,6 @@ namespace wisp::virtio {
 
 namespace {
 
-// A batch that is this large pays for its system call; beyond, the driver waits too long for its buffers.
-constexpr uint64_t kBatchBytes = 1 << 20;
-
 // Copies the first bytes, which stay where they are.
 void peek(std::span<const GuestSlice> slices, std::span<std::byte> to) {
     for (const GuestSlice& slice : slices) to = to.subspan(slice.copy_to(to));
@@ -27,35 +24,29 @@ void peek(std::span<const GuestSlice> slices, std::span<std::byte> to) {
 }  // namespace
 
 bool Net::may_send() const {
-    return active() && !sender_->blocked && !send_limiter_.blocked();
+    return queues_.serving() && !sender_->blocked && !send_limiter_.blocked();
 }
 
 // Serves the queue until it is empty, or until something else comes back to it: the tap, the rate limiter, or the
 // loop's next look.
 void Net::send_frames() {
-    Sender& sender = *sender_;
-    if (sender.budget_turn != loop_.turn_number()) {
-        sender.budget_turn = loop_.turn_number();
-        sender.budget = limits::kNetServeBudget;
-    }
-    if (std::exchange(sender.armed, false)) send_queue().disable_notifications();
+    queues_.disable_notifications(kSendQueue);
     bool any = false;
-    while (may_send() && sender.budget > 0 && send_queue().has_available()) {
+    while (may_send() && send_queue().has_available() && queues_.begin_batch(kSendQueue)) {
         const bool took = take_frames();
         flush_frames();
         if (!took) break;
         any = true;
     }
-    if (any && sender.budget == 0 && active()) counters_.tx_remaining_reqs_count += send_queue().has_available();
+    if (any && may_send() && send_queue().has_available()) ++counters_.tx_remaining_reqs_count;
     if (any && may_receive()) receive_frames();  // the responder may have something to say to that
 }
 
 // One batch. False where there was nothing to take.
 bool Net::take_frames() {
     Sender& sender = *sender_;
-    uint64_t bytes = 0;
     bool any = false;
-    while (sender.count < sender.frames.size() && bytes < kBatchBytes && sender.budget > 0) {
+    while (sender.count < sender.frames.size() && queues_.batch_has_room(kSendQueue)) {
         // A slice in front of the chain's own, for the head.
         const size_t begin = sender.slices_used + 1;
         if (sender.slices.size() - begin < limits::kMaxQueueSize) break;
@@ -63,15 +54,12 @@ bool Net::take_frames() {
         const Queue::Pop popped = send_queue().pop(chain, std::span(sender.slices).subspan(begin));
         if (popped == Queue::Pop::kBroken) set_broken(send_queue().fault());
         if (popped != Queue::Pop::kChain) break;
-        const unsigned before = sender.count;
         if (take_frame(chain, begin) == Taken::kNotNow) {
             send_queue().unpop(std::move(chain));
             break;
         }
         any = true;
-        --sender.budget;
         ++counters_.tx_count;
-        if (sender.count > before) bytes += sender.frames[before].size;
     }
     return any;
 }
@@ -87,13 +75,14 @@ Net::Taken Net::take_frame(Chain& chain, size_t begin) {
     if (chain.fault()) return drop(chain.fault());
     if (!chain.writable().empty()) return drop("writable descriptors");
     const uint64_t size = total_size(chain.readable());
+    queues_.charge(kSendQueue, std::min<uint64_t>(size, limits::kNetMaxFrame));
     if (size < sizeof(NetHeader) + ETH_HLEN) return drop("too short for its headers");
     if (size > limits::kNetMaxFrame) return drop("too long");
 
     Reader reader(chain.readable());
     frame.head.header = *reader.read<NetHeader>();
     frame.size = size - sizeof(NetHeader);
-    if (const char* fault = check_sent_header(frame.head.header, frame.size, activation_->features)) return drop(fault);
+    if (const char* fault = check_sent_header(frame.head.header, frame.size, queues_.features())) return drop(fault);
 
     // What was looked at is what is sent, whatever the guest makes of its own copy: a frame that is for the responder
     // never leaves.

@@ -26,6 +26,7 @@ constexpr size_t kSegmentsAtOnce = kPartsAtOnce + limits::kMaxQueueSize;
 Vsock::Vsock(Loop& loop, VsockConfig config)
     : loop_(loop),
       config_(std::move(config)),
+      queues_(loop, *this),
       next_host_port_(kFirstHostPort),
       timer_(loop, [this] { on_timer(); }),
       retry_timer_(loop, [this] { retry(); }) {
@@ -66,14 +67,12 @@ Result<void> Vsock::open() {
 
 void Vsock::read_config(uint32_t offset, std::span<std::byte> data) {
     const virtio_vsock_config space{config_.guest_cid};
-    const auto bytes = std::as_bytes(std::span(&space, 1));
-    for (size_t i = 0; i < data.size(); ++i) data[i] = offset + i < bytes.size() ? bytes[offset + i] : std::byte{0};
+    copy_config(space, offset, data);
 }
 
 // ---- life ----
 
 Result<void> Vsock::activate(Activation activation) {
-    CHECK(activity_ == Activity::kInactive);
     for (const unsigned index : {kRx, kTx, kEvents})
         if (!activation.queues[index].enabled()) {
             ++counters_.activate_fails;
@@ -84,12 +83,9 @@ Result<void> Vsock::activate(Activation activation) {
     parts_.reserve(kPartsAtOnce);
     buffers_.resize(kBuffersAtOnce);
     resets_.reserve(limits::kVsockResets);
-    activation_.emplace(activation);
+    queues_.activate(activation);
     parked_->set_descriptors(queue(kTx).size() / 4);
-    activity_ = Activity::kActive;
-    armed_ = true;  // as a driver finds it
     may_accept_ = true;
-    polling_ = loop_.poll(*this);
     // Host programs that came before the driver.
     if (may_serve()) take_host_events();
     return {};
@@ -102,32 +98,31 @@ void Vsock::on_kick(unsigned index) {
 }
 
 void Vsock::reset(std::move_only_function<void()> drained) {
-    activity_ = Activity::kInactive;
+    queues_.start_drain();
     release_all();
     bury();
-    polling_.reset();
-    activation_.reset();
+    queues_.deactivate();
     event_due_ = false;
     drained();
 }
 
 // What is parked goes into its connection's buffer: then the queues are as a snapshot needs them.
 void Vsock::pause(std::move_only_function<void()> paused) {
-    paused_ = true;
+    queues_.pause();
     paused_at_ns_ = monotonic_ns();
     timer_.cancel();
     retry_timer_.cancel();
-    if (activity_ == Activity::kActive) {
+    if (queues_.active()) {
         for (const auto& link : links_)
             if (link) copy_parked(*link);
-        publish();
+        queues_.publish();
     }
     paused();
 }
 
 void Vsock::resume() {
-    if (!paused_) return;
-    paused_ = false;
+    if (!queues_.paused()) return;
+    queues_.resume();
     // No side could do anything about its deadline meanwhile.
     const uint64_t missed_ns = monotonic_ns() - paused_at_ns_;
     for (const auto& link : links_)
@@ -147,43 +142,33 @@ void Vsock::reset_transport() {
 }
 
 void Vsock::set_broken(const char* reason) {
-    activity_ = Activity::kBroken;
-    activation_->interrupt.signal_needs_reset(reason);
+    queues_.set_broken(reason);
     release_all();  // they go at the end of the turn
 }
 
 // ---- a turn ----
 
-// What may be done in this turn of the loop: a driver that never lets a queue become empty must not hold up the rest.
-void Vsock::renew_budget() {
-    if (budget_.turn == loop_.turn_number()) return;
-    budget_ = {loop_.turn_number(), limits::kVsockServeBudget, limits::kVsockServeBudget, limits::kVsockServeBytes,
-               limits::kVsockServeBytes};
-}
-
-// Does all there is to do, within the turn's budget; what is left comes back by poll() and arm().
+// Does a batch of what there is to do in each direction; what is left comes back by poll() and arm().
 void Vsock::serve() {
     if (!may_serve()) return;
-    if (std::exchange(armed_, false))
-        for (Queue& each : activation_->queues) each.disable_notifications();
-    renew_budget();
-    take_packets();
-    while (may_serve() && !dirty_.empty()) flush(dirty_.pop_front());
-    if (may_serve()) fill_buffers();
+    for (unsigned i = 0; i < kQueueCount; ++i) queues_.disable_notifications(i);
+    if ((!dirty_.empty() || queue(kTx).has_available()) && queues_.begin_batch(kTx)) {
+        flush_dirty();
+        take_packets();
+        flush_dirty();
+    }
+    if (may_serve() && has_packets() && queue(kRx).has_available() && queues_.begin_batch(kRx)) fill_buffers();
     if (may_serve() && event_due_) send_event();
-    if (may_serve()) publish();
+    if (may_serve()) queues_.publish();
     bury();
 }
 
-void Vsock::publish() {
-    bool wanted = false;
-    for (Queue& each : activation_->queues) wanted |= each.publish();
-    if (wanted) activation_->interrupt.signal_used();
+void Vsock::flush_dirty() {
+    while (may_serve() && !dirty_.empty() && queues_.batch_has_room(kTx)) flush(dirty_.pop_front());
 }
 
 bool Vsock::has_work() {
-    return queue(kTx).has_available() || !dirty_.empty() ||
-           ((!work_.empty() || !resets_.empty()) && queue(kRx).has_available()) ||
+    return queue(kTx).has_available() || !dirty_.empty() || (has_packets() && queue(kRx).has_available()) ||
            (event_due_ && queue(kEvents).has_available());
 }
 
@@ -196,14 +181,11 @@ bool Vsock::poll() {
 
 bool Vsock::arm() {
     if (!may_serve()) return false;
-    if (!armed_) {
-        armed_ = true;
-        bool any = queue(kTx).enable_notifications();
-        // New buffers are of interest only to what waits for them.
-        if (!work_.empty() || !resets_.empty()) any |= queue(kRx).enable_notifications();
-        if (event_due_) any |= queue(kEvents).enable_notifications();
-        if (any) return true;
-    }
+    bool any = queues_.enable_notifications(kTx);
+    // New buffers are of interest only where something waits for them.
+    if (has_packets()) any |= queues_.enable_notifications(kRx);
+    if (event_due_) any |= queues_.enable_notifications(kEvents);
+    if (any) return true;
     return has_work();
 }
 

@@ -27,6 +27,8 @@
 #include "base/result.h"
 #include "base/unix_socket.h"
 #include "virtio/device.h"
+#include "virtio/device_queues.h"
+#include "virtio/vsock/counters.h"
 #include "virtio/vsock/packet.h"
 
 namespace wisp::virtio {
@@ -34,29 +36,6 @@ namespace wisp::virtio {
 struct VsockConfig {
     uint32_t guest_cid = kVsockFirstGuestCid;
     std::string uds_path{};
-};
-
-/// What happened since the device was made, by Firecracker's names.
-struct VsockCounters {
-    uint64_t activate_fails = 0;
-    uint64_t rx_queue_event_fails = 0;  ///< faulty buffers of the guest
-    uint64_t tx_queue_event_fails = 0;  ///< faulty packets of the guest
-    uint64_t ev_queue_event_fails = 0;
-    uint64_t muxer_event_fails = 0;  ///< host programs that could not be accepted, or asked wrongly
-    uint64_t conn_event_fails = 0;   ///< packets that do not fit their connection
-    uint64_t rx_queue_event_count = 0;
-    uint64_t tx_queue_event_count = 0;
-    uint64_t rx_bytes_count = 0;  ///< to the guest
-    uint64_t tx_bytes_count = 0;  ///< from the guest
-    uint64_t rx_packets_count = 0;
-    uint64_t tx_packets_count = 0;
-    uint64_t conns_added = 0;
-    uint64_t conns_killed = 0;  ///< by a time-out or a fault
-    uint64_t conns_removed = 0;
-    uint64_t killq_resync = 0;    ///< answers that were left out because too many waited
-    uint64_t tx_flush_fails = 0;  ///< data of the guest that nobody was left to read
-    uint64_t tx_write_fails = 0;
-    uint64_t rx_read_fails = 0;
 };
 
 class Vsock final : public Device, private PollSource {
@@ -92,7 +71,6 @@ private:
     enum Queues : unsigned { kRx, kTx, kEvents, kQueueCount };
     static constexpr uint16_t kQueueSizes[kQueueCount] = {limits::kMaxQueueSize, limits::kMaxQueueSize,
                                                           limits::kMaxQueueSize};
-    enum class Activity : uint8_t { kInactive, kActive, kBroken };
     struct Parked;
     class ParkedPool;
     struct Work {};
@@ -103,12 +81,12 @@ private:
     Vsock(Loop& loop, VsockConfig config);
     Result<void> open();
 
-    bool may_serve() const { return activity_ == Activity::kActive && !paused_; }
-    Queue& queue(Queues index) { return activation_->queues[index]; }
+    bool may_serve() const { return queues_.serving(); }
+    Queue& queue(Queues index) { return queues_[index]; }
     void serve();
     bool has_work();
-    void renew_budget();
-    void publish();
+    bool has_packets() const { return !work_.empty() || !resets_.empty(); }  // for the guest
+    void flush_dirty();
     void set_broken(const char* reason);
     bool poll() override;
     bool arm() override;
@@ -177,19 +155,10 @@ private:
     VsockCounters counters_;
     std::shared_ptr<UnixListener> listener_;  // not null, once there is a device
 
-    Activity activity_ = Activity::kInactive;
-    bool paused_ = false;
+    DeviceQueues queues_;
     uint64_t paused_at_ns_ = 0;
-    bool armed_ = false;  // the driver kicks, because nobody looks
     bool event_due_ = false;
     bool may_accept_ = true;  // a connection may be waiting
-    std::optional<Activation> activation_;
-    Polling polling_;
-    struct {
-        uint64_t turn = UINT64_MAX;
-        unsigned from_guest = 0, to_guest = 0;  // packets
-        int64_t from_guest_bytes = 0, to_guest_bytes = 0;
-    } budget_;
 
     // Links live in fixed slots. Lists, and what a link holds of the pool, before them.
     std::unique_ptr<ParkedPool> parked_;

@@ -11,12 +11,12 @@
 namespace wisp::virtio {
 
 void Vsock::take_packets() {
-    while (budget_.from_guest > 0 && budget_.from_guest_bytes > 0) {
+    while (queues_.batch_has_room(kTx)) {
         Chain chain;
         const Queue::Pop popped = queue(kTx).pop(chain, std::span(segments_).first(limits::kMaxQueueSize));
         if (popped == Queue::Pop::kEmpty) return;
         if (popped == Queue::Pop::kBroken) return set_broken(queue(kTx).fault());
-        --budget_.from_guest;
+        queues_.charge(kTx, 0);
         take_packet(chain);
         if (chain.owned()) queue(kTx).push(std::move(chain), 0);
     }
@@ -78,7 +78,6 @@ void Vsock::answer_with_reset(const virtio_vsock_hdr& header) {
 
 // Data waits where it is, and several packets then go in one call; where that cannot be, it is copied.
 void Vsock::take_data(Link& link, Chain& chain, std::span<GuestSlice> data, uint32_t length) {
-    budget_.from_guest_bytes -= length;
     counters_.tx_bytes_count += length;
     size_t parts = 0;
     for (uint32_t left = length; left > 0; ++parts) {
@@ -89,12 +88,13 @@ void Vsock::take_data(Link& link, Chain& chain, std::span<GuestSlice> data, uint
 
     const auto descriptors = static_cast<unsigned>(parts) + 1;
     if (!parked_->has_room(descriptors))  // some may only wait to be tried
-        while (!dirty_.empty()) flush(dirty_.pop_front());
+        flush_dirty();
     if (!link.connection || link.connection->waiting() == 0) return;  // it ended just now: nobody will read this
     if (link.writable) dirty_.push_back(link);
     Parked* parked =
         link.buffer.empty() && parts <= limits::kVsockParkedSegments ? parked_->take(descriptors) : nullptr;
     if (!parked) {
+        queues_.charge(kTx, length);
         // What is parked lies before the buffer's bytes, so this is in order.
         Reader reader(data);
         for (const std::span<std::byte> room : link.buffer.grow(length, link.connection->grant()))

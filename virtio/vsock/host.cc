@@ -193,6 +193,7 @@ ssize_t Vsock::write_out(Link& link, size_t& asked) {
 }
 
 void Vsock::on_written(Link& link, size_t size) {
+    queues_.charge(kTx, size);
     link.connection->on_forwarded(static_cast<uint32_t>(size));
     if (link.timeout == VsockConnection::Timeout::kLinger) set_deadline(link, limits::kVsockLingerTimeout_ms);
     if (!link.first_parked) return link.buffer.consume(size);
@@ -239,7 +240,7 @@ void Vsock::lose_data(Link& link) {
     if (link.has_data()) ++counters_.tx_flush_fails;
     while (Parked* parked = link.first_parked) {
         link.first_parked = parked->next;
-        if (activity_ == Activity::kActive)
+        if (queues_.active())
             queue(kTx).push(std::move(parked->chain), 0);
         else
             parked->chain.abandon();

@@ -20,7 +20,7 @@ bool Vsock::wants_guest(Link& link) {
 }
 
 void Vsock::fill_buffers() {
-    while (may_serve() && budget_.to_guest > 0 && budget_.to_guest_bytes > 0 && queue(kRx).has_available())
+    while (may_serve() && queues_.batch_has_room(kRx) && queue(kRx).has_available())
         if (!fill_one()) return;
 }
 
@@ -52,7 +52,7 @@ bool Vsock::take_buffers(uint64_t wanted, For what) {
     buffer_count_ = 0;
     size_t used = 0;
     for (uint64_t total = 0; buffer_count_ < buffers_.size() && (buffer_count_ == 0 || total < wanted);) {
-        if (segments_.size() - used < limits::kMaxQueueSize || budget_.to_guest == 0) break;
+        if (segments_.size() - used < limits::kMaxQueueSize) break;
         Buffer& buffer = buffers_[buffer_count_];
         const Queue::Pop popped = rx.pop(buffer.chain, std::span(segments_).subspan(used, limits::kMaxQueueSize));
         if (popped == Queue::Pop::kEmpty) break;
@@ -70,8 +70,8 @@ bool Vsock::take_buffers(uint64_t wanted, For what) {
             parts_.resize(parts_before);
             break;
         }
-        --budget_.to_guest;
         if (fault) {
+            queues_.charge(kRx, 0);
             ++counters_.rx_queue_event_fails;
             LOG_LIMITED("vsock: receive buffer of the guest not used: %s", fault);
             rx.push(std::move(buffer.chain), 0);
@@ -117,7 +117,6 @@ const char* Vsock::prepare_buffer(Buffer& buffer, For what) {
 void Vsock::return_buffers(unsigned from) {
     while (buffer_count_ > from) {
         queue(kRx).unpop(std::move(buffers_[--buffer_count_].chain));
-        ++budget_.to_guest;
     }
 }
 
@@ -128,6 +127,7 @@ void Vsock::send(Buffer& buffer, const virtio_vsock_hdr& header) {
     else
         buffer.header.copy_from(bytes);
     queue(kRx).push(std::move(buffer.chain), static_cast<uint32_t>(sizeof header) + header.len);
+    queues_.charge(kRx, header.len);
     loop_.expect_answer();
     ++counters_.rx_packets_count;
 }
@@ -185,7 +185,6 @@ bool Vsock::send_data(Link& link) {
 // `size` bytes lie in the buffers that were taken: each gets its header and goes to the guest.
 void Vsock::deliver(Link& link, uint32_t size) {
     counters_.rx_bytes_count += size;
-    budget_.to_guest_bytes -= size;
     virtio_vsock_hdr header = vsock_header(config_.guest_cid, link.ports, VsockOp::kData);
     header.buf_alloc = link.connection->buf_alloc();
     header.fwd_cnt = link.connection->fwd_cnt();
