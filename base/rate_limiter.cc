@@ -10,6 +10,12 @@ namespace {
 // Waits are not shorter than this, so that a high rate is served in batches and not by a timer for each request …
 constexpr uint64_t kShortestWait_ns = 1'000'000;
 
+// Most that one operation takes beyond a bucket's size: no device moves more bytes at once.
+constexpr uint64_t kMostDebt = UINT32_MAX;
+
+constexpr RecordType kBandwidth{"bytb", "bandwidth", 1, Need::kRequired};
+constexpr RecordType kOps{"opsb", "ops", 1, Need::kRequired};
+
 using Wide = unsigned __int128;
 
 }  // namespace
@@ -92,6 +98,50 @@ bool RateLimiter::take(uint64_t bytes) {
     if (wait_ns == 0) return true;
     timer_.arm(wait_ns);
     return false;
+}
+
+void TokenBucket::save(RecordWriter& writer, const RecordType& type, uint64_t now_ns) const {
+    TokenBucket now = *this;
+    if (config_.enabled()) now.refill(now_ns);
+    const auto bucket = writer.leaf(type);
+    writer.u64(config_.size);
+    writer.u64(config_.one_time_burst);
+    writer.u64(config_.refill_time_ms);
+    writer.u64(now.burst_);
+    writer.u64(now.tokens_);
+    writer.u64(now.debt_);
+    writer.u64(config_.enabled() ? now_ns - now.refilled_to_ns_ : 0);
+}
+
+Result<TokenBucket> TokenBucket::restore(RecordReader reader, uint64_t now_ns) {
+    TokenBucketConfig config;
+    config.size = TRY(reader.u64("size"));
+    config.one_time_burst = TRY(reader.u64("one_time_burst"));
+    config.refill_time_ms = TRY(reader.u64("refill_time_ms"));
+    TokenBucket bucket(config, now_ns);
+    bucket.burst_ = TRY(reader.u64("burst", 0, config.one_time_burst));
+    bucket.tokens_ = TRY(reader.u64("tokens", 0, config.size));
+    bucket.debt_ = TRY(reader.u64("debt", 0, kMostDebt));
+    bucket.refilled_to_ns_ = now_ns - std::min(now_ns, TRY(reader.u64("since_refill_ns", 0, bucket.refill_ns_)));
+    TRY(reader.finish());
+    return config.enabled() ? bucket : TokenBucket();
+}
+
+void RateLimiter::save(RecordWriter& writer, uint32_t index) const {
+    const uint64_t now_ns = monotonic_ns();
+    const auto limiter = writer.group(kRecord, index);
+    bandwidth_.save(writer, kBandwidth, now_ns);
+    ops_.save(writer, kOps, now_ns);
+}
+
+Result<void> RateLimiter::restore(RecordReader reader) {
+    const uint64_t now_ns = monotonic_ns();
+    const TokenBucket bandwidth = TRY(TokenBucket::restore(TRY(reader.record(kBandwidth)), now_ns));
+    const TokenBucket ops = TRY(TokenBucket::restore(TRY(reader.record(kOps)), now_ns));
+    TRY(reader.finish());
+    bandwidth_ = bandwidth;
+    ops_ = ops;
+    return {};
 }
 
 }  // namespace wisp::virtio

@@ -15,6 +15,8 @@
 #include <optional>
 
 #include "base/loop.h"
+#include "base/record.h"
+#include "base/result.h"
 
 namespace wisp::virtio {
 
@@ -44,6 +46,10 @@ public:
     void give_back(uint64_t tokens);
     const TokenBucketConfig& config() const { return config_; }
 
+    /// Writes a leaf. Time that passes between save() and restore() refills nothing.
+    void save(RecordWriter& writer, const RecordType& type, uint64_t now_ns) const;
+    static Result<TokenBucket> restore(RecordReader reader, uint64_t now_ns);
+
 private:
     void refill(uint64_t now_ns);
     uint64_t time_for(uint64_t tokens) const;
@@ -70,6 +76,11 @@ public:
     bool blocked() const { return timer_.armed(); }
     /// Whether there is any limit.
     bool limits() const { return bandwidth_.config().enabled() || ops_.config().enabled(); }
+
+    /// Writes a record. `index`: of one of several in a device.
+    void save(RecordWriter& writer, uint32_t index = 0) const;
+    Result<void> restore(RecordReader reader);
+    static constexpr RecordType kRecord{"rlim", "rate_limiter", 1, Need::kRequired};
 
 private:
     TokenBucket bandwidth_, ops_;

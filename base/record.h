@@ -27,7 +27,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/check.h"
 #include "base/endian.h"
 #include "base/result.h"
 

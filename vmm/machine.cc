@@ -73,6 +73,8 @@ void Machine::give_up_kernel_file() {
 void Machine::finish() {
     console_->finish();
     net_.close();
+    const uint64_t deadline_ns = monotonic_ns() + limits::kBlockClose_ns;
+    for (virtio::Block* drive : drives_) drive->close(deadline_ns);
 }
 
 void Machine::unlink_sockets() {

@@ -42,10 +42,11 @@ struct Drive final : virtio::Interrupt {
         : driver(memory, queue_size) {
         config.id = "test";
         config.path = path;
-        const bool threaded = !engine && config.io_engine == virtio::BlockConfig::IoEngine::kSync;
+        const bool threaded = !engine && config.io_engine == virtio::IoEngine::kSync;
         auto created = virtio::Block::create(*loop, config, threaded ? thread_engine : engine);
         REQUIRE(created.has_value());
         block = *std::move(created);
+        block->start_writer();
         activate();
     }
     Drive(const TempFile& file, const virtio::BlockConfig& config, uint16_t queue_size = 64)

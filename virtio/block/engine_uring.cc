@@ -4,10 +4,11 @@
 // threads. So the loop never sleeps in a file system: not while the host freezes it, throttles writers, or waits for a
 // disk.
 //
-// For writes that needs care. Linux before 6.12, and its stable branches before 2024-11, waited for the end of a freeze
-// in the submitting thread; there all writes to files go to the workers. Elsewhere those go to them at once that the
-// file system cannot begin without sleeping (ext4 through the page cache, tmpfs): to let the kernel try first costs a
-// microsecond more.
+// Writes to files need care. Linux before 6.12, and its stable branches before 2024-11, waited for the end of a freeze
+// in the submitting thread. And some file systems (ext4, tmpfs) cannot begin a write through the page cache without
+// sleeping: the ring would hand each such write to a worker. Both go to a thread of the drive, which takes whole
+// batches. Where there is no such thread, because the drive's first file did not need it, they go to the ring's
+// workers.
 #include <sys/epoll.h>
 #include <sys/utsname.h>
 
@@ -51,10 +52,12 @@ bool submits_writes_without_sleeping() {
     return major > 6 || (major == 6 && minor >= 12);
 }
 
-class UringBlockIo final : public BlockIo {
+class UringBlockIo final : public BlockIo, private BlockIoListener {
 public:
-    UringBlockIo(Loop& loop, BlockIoListener& listener, unsigned max_in_flight)
-        : listener_(listener), operations_(max_in_flight), retry_(loop, [this] { retry(); }) {
+    UringBlockIo(Loop& loop, BlockIoListener& listener, unsigned max_in_flight, const ThreadSetup& set_up)
+        : loop_(loop), listener_(listener), set_up_thread_(set_up), operations_(max_in_flight), retry_(loop, [this] {
+              retry();
+          }) {
         for (Operation& operation : operations_) {
             operation.engine = this;
             operation.next_free = std::exchange(free_, &operation);
@@ -71,7 +74,7 @@ public:
         }
     }
 
-    Result<void> create(Loop& loop) {
+    Result<void> create() {
         completed_ = TRY(create_eventfd());
         Ring::Options options{.entries = static_cast<unsigned>(operations_.size()),
                               .opcodes = kOpcodes,
@@ -85,11 +88,12 @@ public:
             TRY(ring_.create(options));
         }
         ring_.notify(Ring::Notify::kOff);
-        watch_ = TRY(loop.watch(completed_.get(), EPOLLIN, on_completed_));
+        watch_ = TRY(loop_.watch(completed_.get(), EPOLLIN, on_completed_));
         return {};
     }
 
     void queue(BlockTransfer& transfer) override {
+        if (writer_ && transfer.kind == BlockTransfer::Kind::kWrite) return writer_->queue(transfer);
         CHECK(free_);
         Operation& operation = *free_;
         free_ = operation.next_free;
@@ -107,15 +111,22 @@ public:
 
     // The eventfd is on only while the loop sleeps: most completions are there when submit() returns, or poll() finds
     // them.
+    bool pending() override { return ring_.pending() || (writer_ && writer_->pending()); }
     bool poll() override {
-        if (!ring_.pending()) return false;
+        if (!pending()) return false;
         turn();
         return true;
     }
     bool arm() override {
-        if (ring_.in_flight() == 0) return false;
+        const bool any = writer_ && writer_->arm();
+        if (ring_.in_flight() == 0) return any;
         ring_.notify(Ring::Notify::kOn);
-        return ring_.pending();
+        return any || ring_.pending();
+    }
+
+    void wait(int64_t timeout_ns) override {
+        (void)ring_.submit_and_wait(timeout_ns);
+        turn();
     }
 
     Result<void> set_file(const BlockFile& file) override {
@@ -123,10 +134,17 @@ public:
         file_ = &file;
         TRY(ring_.set_file(kFileSlot, file.fd.get()));
         TRY(ring_.set_file(kCachedFileSlot, file.cached_fd.get()));
-        writes_on_worker_[kFileSlot] = !file.is_device && !begins_writes(kFileSlot);
-        if (file.cached_fd.valid())
-            writes_on_worker_[kCachedFileSlot] = !file.is_device && !begins_writes(kCachedFileSlot);
-        return {};
+        writes_sleep_[kFileSlot] = !file.is_device && !begins_writes(kFileSlot);
+        if (file.cached_fd.valid()) writes_sleep_[kCachedFileSlot] = !file.is_device && !begins_writes(kCachedFileSlot);
+        return writer_ ? writer_->set_file(file) : Result<void>();
+    }
+
+    // Only for a drive through the page cache. A direct one has few cached writes, and its others on an old kernel may
+    // sleep on several workers at once.
+    Result<void> start_writer() override {
+        if (!file_->writable || file_->cached_fd.valid() || !writes_sleep_[kFileSlot]) return {};
+        writer_ = TRY(create_thread_block_io(loop_, *this, set_up_thread_, [this] { turn(); }));
+        return writer_->set_file(*file_);
     }
 
 private:
@@ -174,7 +192,7 @@ private:
                     io_uring_prep_write(entry, slot, transfer.slices[0].host_address(), length, transfer.offset);
                 else
                     io_uring_prep_writev(entry, slot, as_iovecs(transfer.slices), count, transfer.offset);
-                if (writes_on_worker_[slot]) entry->flags |= IOSQE_ASYNC;
+                if (writes_sleep_[slot]) entry->flags |= IOSQE_ASYNC;
                 break;
             case BlockTransfer::Kind::kFlush:
                 io_uring_prep_fsync(entry, slot, IORING_FSYNC_DATASYNC);
@@ -207,6 +225,13 @@ private:
         turn();
     }
 
+    // The writer's completions: turn() polls for them.
+    void on_transfer_done(BlockTransfer& transfer, int64_t result) override {
+        listener_.on_transfer_done(transfer, result);
+    }
+    void on_batch_done() override {}
+    const char* name() const override { return listener_.name(); }
+
     // Submits and reaps until neither brings anything new. What the listener adds meanwhile is part of the same turn.
     void turn() {
         if (turning_) return;
@@ -215,7 +240,8 @@ private:
         bool progress;
         do {
             if (std::exchange(unsubmitted_, false)) submit_all();
-            progress = false;
+            if (writer_) writer_->submit();
+            progress = writer_ && writer_->poll();
             while (ring_.reap() > 0) progress = true;
             if (progress) listener_.on_batch_done();
         } while (progress || unsubmitted_);
@@ -233,7 +259,9 @@ private:
 
     static constexpr int64_t kPatience_ns = 1'000'000'000;  // before the log says what is waited for
 
+    Loop& loop_;
     BlockIoListener& listener_;
+    const ThreadSetup set_up_thread_;
     const BlockFile* file_ = nullptr;
     std::vector<Operation> operations_;
     Operation* free_ = nullptr;
@@ -242,20 +270,22 @@ private:
     bool closing_ = false;
     bool shortage_logged_ = false;
     const bool safe_kernel_ = submits_writes_without_sleeping();
-    bool writes_on_worker_[2] = {true, true};
+    bool writes_sleep_[2] = {true, true};  // in the submitting thread
     Probe probe_;
     OwnedFd completed_;
     Ring ring_;
     Timer retry_;
     MemberWatcher<UringBlockIo, &UringBlockIo::on_completed> on_completed_{*this};
     Watch watch_;
+    std::unique_ptr<BlockIo> writer_;  // of cached writes, or null
 };
 
 }  // namespace
 
-Result<std::unique_ptr<BlockIo>> create_uring_block_io(Loop& loop, BlockIoListener& listener, unsigned max_in_flight) {
-    auto engine = std::make_unique<UringBlockIo>(loop, listener, max_in_flight);
-    TRY(engine->create(loop));
+Result<std::unique_ptr<BlockIo>> create_uring_block_io(Loop& loop, BlockIoListener& listener, unsigned max_in_flight,
+                                                       const ThreadSetup& set_up) {
+    auto engine = std::make_unique<UringBlockIo>(loop, listener, max_in_flight, set_up);
+    TRY(engine->create());
     return engine;
 }
 

@@ -78,6 +78,7 @@ Result<BlockFile> BlockFile::open(const std::string& path, Access access, Cache 
         LOG_WARNING("%s: the size of %s, %lu bytes, is no multiple of %u: the guest will not see the last %lu bytes",
                     name, path.c_str(), size, kSectorSize, size % kSectorSize);
     file.sectors = size / kSectorSize;
+    file.writable = access == Access::kReadWrite;
     file.is_device = S_ISBLK(info.st_mode);
     file.device_id = format("%lu%lu%lu", info.st_dev, info.st_rdev, info.st_ino);
     file.device_id.resize(VIRTIO_BLK_ID_BYTES);

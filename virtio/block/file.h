@@ -18,8 +18,9 @@ struct BlockFile {
     OwnedFd fd;
     /// Of a direct file: the same through the page cache, for transfers that O_DIRECT cannot do. Otherwise invalid.
     OwnedFd cached_fd;
-    uint64_t sectors = 0;           ///< of 512 bytes; a last partial one is left out
-    std::string device_id;          ///< 20 bytes, as Firecracker makes them
+    uint64_t sectors = 0;   ///< of 512 bytes; a last partial one is left out
+    std::string device_id;  ///< 20 bytes, as Firecracker makes them
+    bool writable = false;
     bool is_device = false;         ///< a block device
     uint32_t memory_alignment = 1;  ///< bytes; of buffers for `fd`
     uint32_t block_size = 512;      ///< bytes; of offsets and lengths for `fd`

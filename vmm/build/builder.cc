@@ -54,6 +54,7 @@ Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const 
     TRY(started);
     // The guest runs. A machine that has run is not taken apart: what fails now ends the process.
     machine->stay_out_of_exit();
+    for (virtio::Block* drive : machine->drives_) drive->start_writer();
     // From here on nothing is built any more.
     if (auto installed = host.seccomp.install(policy::Phase::kLoop); !installed)
         host.stop.request({ExitCode::kBadConfiguration, installed.error().message});
@@ -243,17 +244,14 @@ void Machine::raise_keyboard_interrupt() {
 
 Result<void> Machine::add_drives() {
     for (const config::Drive& drive : config_.drives) {
-        using virtio::BlockConfig;
-        BlockConfig block;
+        virtio::BlockConfig block;
         block.id = drive.drive_id;
         block.path = drive.path_on_host;
         block.read_only = drive.is_read_only;
-        block.cache_type = drive.cache_type == config::CacheType::kWriteback ? BlockConfig::CacheType::kWriteback
-                                                                             : BlockConfig::CacheType::kUnsafe;
+        block.cache_type = drive.cache_type;
+        block.io_engine = drive.io_engine;
         block.host_cache = drive.direct ? virtio::BlockFile::Cache::kDirect : virtio::BlockFile::Cache::kPageCache;
         if (drive.rate_limiter) block.rate_limiter = rate_limiter_of(*drive.rate_limiter);
-        block.io_engine =
-            drive.io_engine == config::IoEngine::kSync ? BlockConfig::IoEngine::kSync : BlockConfig::IoEngine::kAsync;
         block.confine_thread = [this] { return host_.seccomp.install(policy::Phase::kDrive); };
         auto device = TRY(virtio::Block::create(host_.loop, std::move(block)));
         drives_.push_back(device.get());

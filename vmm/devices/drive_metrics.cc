@@ -9,7 +9,7 @@ using virtio::BlockCounters;
 
 constexpr struct {
     const char* key;
-    uint64_t BlockCounters::* counter;  // null: cannot happen here
+    Counter BlockCounters::* counter;  // null: cannot happen here
 } kKeys[] = {
     {"activate_fails", &BlockCounters::activate_fails},
     {"cfg_fails", nullptr},  // a driver has nothing to configure
@@ -34,7 +34,7 @@ constexpr struct {
 }  // namespace
 
 void visit_block_counters(const BlockCounters& counters, MetricsVisitor& visitor) {
-    for (const auto& [key, counter] : kKeys) visitor.count(key, counter ? counters.*counter : 0);
+    for (const auto& [key, counter] : kKeys) visitor.count(key, counter ? (counters.*counter).value() : 0);
     visitor.latency("read_agg", counters.read_agg);
     visitor.latency("write_agg", counters.write_agg);
 }
