@@ -180,7 +180,7 @@ $(OUT)/tests/call-recorder: tests/support/call_recorder.cc $(call objects,vmm/po
 # Fuzz targets: tests/fuzz/NAME.cc. fuzz-replay builds each to run its corpus, with the usual compiler; `make fuzz` builds one with
 # clang and libFuzzer, address and undefined sanitizers, and lets it search.
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.cc,%,$(filter-out tests/fuzz/replay.cc,$(wildcard tests/fuzz/*.cc)))
-FUZZED := $(call objects,tests/support/fake_tap.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+FUZZED := $(call objects,tests/support/fake_tap.cc tests/support/fake_block_io.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 SECONDS ?= 60
 .PHONY: fuzz fuzz-replay
 fuzz-replay: $(patsubst %,$(OUT)/fuzz/%,$(FUZZ_TARGETS))

@@ -33,10 +33,15 @@ inline constexpr uint64_t kBatchBytes = 1 << 20;  // that a device takes before 
 // virtio-blk
 inline constexpr unsigned kBlockInFlight = 128;  // requests of one drive that are taken from its queues at a time
 inline constexpr unsigned kBlockSegments = 126;  // data segments of one request (SEG_MAX)
-inline constexpr uint32_t kBlockSegmentSize = 4 << 20;   // bytes of one segment (SIZE_MAX)
-inline constexpr unsigned kBlockRetries = 8;             // of one transfer that the host answers with EAGAIN
-inline constexpr unsigned kBlockQueues = 8;              // of one drive
-inline constexpr uint32_t kBlockRangeSectors = 1 << 21;  // of one discard or write-zeroes: 1 GiB
+inline constexpr uint32_t kBlockSegmentSize = 128 << 10;  // bytes of one segment (SIZE_MAX)
+inline constexpr uint64_t kBlockRequestBytes = uint64_t{kBlockSegments} * kBlockSegmentSize;
+inline constexpr uint64_t kBlockInFlightBytes = 16 << 20;   // of one drive; the last request may go beyond
+inline constexpr unsigned kBlockWorkers = 512;              // kernel threads for all drives, made as they are needed
+inline constexpr unsigned kBlockRetries = 8;                // of one transfer that the host has no memory for …
+inline constexpr uint64_t kBlockFirstRetry_ns = 1'000'000;  // … after this time, and then after twice as much each
+inline constexpr uint64_t kBlockClose_ns = 5'000'000'000;   // for all drives to finish and flush when the machine ends
+inline constexpr unsigned kBlockQueues = 8;                 // of one drive
+inline constexpr uint32_t kBlockRangeSectors = 1 << 21;     // of one discard or write-zeroes: 1 GiB
 
 // virtio-vsock
 inline constexpr unsigned kVsockConnections = 1023;       // of one device, with those that are being opened or flushed
@@ -76,8 +81,9 @@ inline constexpr unsigned kNetIdleEvents = 16;     // of a tap whose frames nobo
 // vCPUs
 inline constexpr unsigned kMaxExitsToComplete = 16;           // of one instruction, before its vCPU is paused
 inline constexpr uint64_t kPauseDeadline_ns = 5'000'000'000;  // for vCPUs and devices to stand still
-inline constexpr uint64_t kCloseDeadline_ns = 500'000'000;    // for the devices to finish at the end of the process
-inline constexpr uint64_t kLaneSpin_ns = 200'000;             // for a lane that waits for the other, before it blocks
+inline constexpr uint64_t kEndGrace_ns = 500'000'000;         // for an operation under way, when the process ends
+inline constexpr uint64_t kCloseDeadline_ns = kBlockClose_ns + 1'000'000'000;  // for the devices to finish after that
+inline constexpr uint64_t kLaneSpin_ns = 200'000;        // for a lane that waits for the other, before it blocks
 inline constexpr uint64_t kLaneTakeOver_ns = 1'000'000;  // after which it takes over what it may of the other's steps
 inline constexpr unsigned kMaxRunsRefused =
     100'000;  // KVM_RUN with EAGAIN in a row: a vCPU that waits for its INIT has few

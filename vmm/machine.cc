@@ -70,7 +70,8 @@ Result<void> Machine::set_up_vm(Vm vm, Vm::DirtyLog dirty_log) {
 Result<void> Machine::add_devices(const config::VmConfig& config) {
     const auto add = [this](auto device) { return add_virtio(std::move(device)); };
     TRY(add_platform_devices(config.serial));
-    TRY(drives_.create(host_.loop, config.drives, add));
+    TRY(drives_.create(
+        host_.loop, config.drives, [this] { return host_.seccomp.install(policy::Phase::kDrive); }, add));
     TRY(net_.create(host_.loop, config, host_.metadata, add));
     if (config.vsock) TRY(add_vsock(*config.vsock));
     return {};
@@ -183,6 +184,7 @@ std::string Machine::unfinished() const {
 void Machine::close() {
     console_->finish();
     net_.close();
+    drives_.close(monotonic_ns() + limits::kBlockClose_ns);
 }
 
 void Machine::unlink_sockets() {

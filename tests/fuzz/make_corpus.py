@@ -58,6 +58,18 @@ def block_requests():
     request("in_pieces", 1, 8, [1, 7, 8, 300, 212, 0, 1], 6)
 
 
+def drives():
+    """Scripts of tests/fuzz/block.cc: the seed of the faults, then its operations."""
+    request = lambda kind, sector, shape: struct.pack("<BBBBHBB", 0, kind, sector, shape, 0x100 * (sector % 16), 8, 8)
+    kick, step, turn, reset, pause, replace = b"\3", b"\4\7", b"\5", b"\6\xff\xff\xff\xff", b"\7", b"\x08\1"
+    everything = b"".join(request(kind, kind, 0x10 if kind < 4 else 4) for kind in range(7))
+    head = struct.pack("<I", 1)
+    seed("block", "all_types", head + everything + kick + step + turn)
+    seed("block", "paused", head + everything + kick + pause + everything + kick + step)
+    seed("block", "reset", head + everything + kick + reset + everything + kick + step + turn)
+    seed("block", "replaced", head + everything + kick + replace + everything + kick + step + turn)
+
+
 def requests():
     seed("http", "get", "\0GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
     seed("http", "put", '\4PUT /machine-config HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"vcpu_count":1}')
@@ -246,5 +258,5 @@ def records():
 
 
 if __name__ == "__main__":
-    for make in (queues, block_requests, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters, records):
+    for make in (queues, block_requests, drives, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters, records):
         make()

@@ -40,6 +40,9 @@ Parsed parse_transfer(BlockRequest::Type type, uint64_t sector, std::span<GuestS
     const uint64_t length = total_size(data);
     if (length == 0 || length % kSectorSize != 0) return io_error("data is not a number of whole sectors");
     if (!within(sector, length / kSectorSize, limits)) return io_error("beyond the end of the disk");
+    if (length > limits.max_request_bytes) return io_error("longer than a request may be");
+    for (const GuestSlice& segment : data)
+        if (segment.size() > limits.max_segment_bytes) return io_error("a segment is longer than SIZE_MAX");
     // Within the disk, so the product does not wrap.
     return BlockRequest{.type = type, .offset = sector * kSectorSize, .length = length, .data = data};
 }

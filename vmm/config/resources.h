@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "virtio/block/config.h"
 #include "vmm/config/value.h"
 
 namespace wisp::config {
@@ -67,11 +68,8 @@ struct BootSource {
     std::optional<std::string> boot_args = {};
 };
 
-enum class CacheType : uint8_t { kUnsafe, kWriteback };
-
-/// Where the disk work of a drive is done. Firecracker's default is Sync; Wisp's is Async, its first-class engine: the
-/// guest sees no difference. Sync remains for hosts that forbid io_uring.
-enum class IoEngine : uint8_t { kAsync, kSync };
+using virtio::CacheType;
+using virtio::IoEngine;
 
 struct Drive {
     std::string drive_id = {};

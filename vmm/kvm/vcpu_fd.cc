@@ -99,8 +99,7 @@ Result<void> VcpuFd::set_lapic(const kvm_lapic_state& state) const {
 }
 
 Result<uint32_t> VcpuFd::mp_state() const {
-    return TRY(kvm::get<kvm_mp_state>(fd(), KVM_GET_MP_STATE, "KVM_GET_MP_STATE"))
-    .mp_state;
+    return TRY(kvm::get<kvm_mp_state>(fd(), KVM_GET_MP_STATE, "KVM_GET_MP_STATE")).mp_state;
 }
 
 Result<void> VcpuFd::set_mp_state(uint32_t state) const {
