@@ -216,7 +216,7 @@ def kernels():
     seed("kernel_image", "elf", elf((1, 5, 0, 0x1000000, 0x1000000, 300, 0x2000, 4096), parts=code.ljust(300, b"\x90")))
     seed("kernel_image", "pvh", elf((1, 5, 0, 0x1000000, 0x1000000, 300, 300, 4096), (4, 4, 176, 0, 0, len(note), len(note), 4),
                                     parts=note.ljust(200, b"\x90")))
-    seed("kernel_image", "mapped", elf((1, 5, 4096, 0x1000000, 0x1000000, 8192, 8192, 4096)).ljust(4096, b"\0") + code.ljust(8192, b"\0"))
+    seed("kernel_image", "two_pages", elf((1, 5, 4096, 0x1000000, 0x1000000, 8192, 8192, 4096)).ljust(4096, b"\0") + code.ljust(8192, b"\0"))
     seed("kernel_image", "bzimage", at(
         0x800, _497=b"\1", _510=b"\x55\xaa\xeb\x66HdrS\x0f\2", _529=b"\1", _532=struct.pack("<I", 0x100000), _560=struct.pack("<I", 0x200000),
         _564=b"\1\x15\1\0", _568=struct.pack("<I", 2047), _600=struct.pack("<Q", 0x1000000), _608=struct.pack("<I", 0x100000), _1024=code))
@@ -231,6 +231,20 @@ def filters():
     seed("seccomp_file", "json", '{"vmm": {"default_action": "trap"}}')
 
 
+def records():
+    def record(code, content, *, version=1, flags=1, index=0):
+        return code + struct.pack("<HHIIQ", version, flags, index, len(content), 0) + content
+
+    note = record(b"note", struct.pack("<I", 4) + b"text", flags=0)
+    names = record(b"name", struct.pack("<BHIQB", 5, 2, 3, 4, 1) + struct.pack("<I", 3) + b"abc")
+    vcpus = record(b"vcpu", names + note, flags=3) + record(b"vcpu", names, flags=3, index=1, version=2)
+    seed("record", "machine", b"\1" + record(b"mach", vcpus + names + note, flags=3, version=2))
+    seed("record", "damaged", b"\0" + record(b"mach", names, flags=3))
+    seed("record", "unknown", b"\1" + record(b"mach", record(b"new ", b"", flags=1) + record(b"xtra", b"", flags=2), flags=3))
+    seed("record", "leaf", b"\1" + record(b"mach", bytes(40)))
+    seed("record", "too_new", b"\1" + record(b"mach", record(b"name", b"", version=9) + record(b"note", b"", version=9, flags=0), flags=3))
+
+
 if __name__ == "__main__":
-    for make in (queues, block_requests, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters):
+    for make in (queues, block_requests, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters, records):
         make()
