@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command lines that clients send by default: whatever they say of interrupt controllers, buses and tables, the guest boots,
-and its drive, network interface and vsock device interrupt."""
+"""The command lines that clients send by default, with their words on interrupt controllers, buses and tables: the guest boots, and its
+drive, network interface and vsock device interrupt."""
 import re
 
 import net
