@@ -34,7 +34,7 @@ def test_devices_interrupt(tmp_path, kernel, arguments, vcpus):
                               vsock={"guest_cid": 3, "uds_path": f"{tmp_path}/v"},
                               **{"network-interfaces": [net.interface(tap.name)]})
         with wisp.Vm(tmp_path, config) as vm:
-            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S, vm)
             output = agent.shell(f"{address}; ping -c 2 -W 10 {tap.host}; nproc; cat /proc/interrupts").output.decode()
             assert " 0% packet loss" in output and f"\n{vcpus}\n" in output, output
             assert "IO-APIC" in output, output

@@ -37,7 +37,7 @@ def guest(tmp_path, *flags, **more):
     """A guest whose agent listens; in the end it powers off, which must remove the socket."""
     with wisp.Vm(tmp_path, machine(tmp_path, **more), *flags) as vm:
         try:
-            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S, vm)
         except TimeoutError as error:
             raise wisp.TimedOut(f"{error}\n{vm.output}") from None
         agent.vm = vm
@@ -405,7 +405,7 @@ def test_pause_and_resume_in_the_middle_of_a_transfer(tmp_path):
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         try:
-            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S, vm)
         except TimeoutError as error:
             raise wisp.TimedOut(str(error)) from None
         command = agent.start(["cat"])
