@@ -19,7 +19,7 @@ OPT ?= -O2
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
 # With sanitizers the compiler loses track of what is initialized, in its own library too.
 WARN += $(if $(SAN),-Wno-maybe-uninitialized) $(if $(findstring thread,$(SAN)),-Wno-tsan)
-HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fcf-protection -fstack-clash-protection
+HARDEN := $(if $(SAN),-D_GLIBCXX_ASSERTIONS,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fcf-protection -fstack-clash-protection
 CXXFLAGS += -std=c++23 $(OPT) -g1 $(WARN) $(HARDEN) -fno-exceptions -fno-rtti -fno-plt -ffunction-sections -fdata-sections \
             -I. $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize=vptr -fno-omit-frame-pointer)
 LDFLAGS += -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code

@@ -29,7 +29,7 @@
 #include "vmm/devices/interfaces.h"
 #include "vmm/devices/pit.h"
 #include "vmm/devices/power.h"
-#include "vmm/kvm/kvm.h"
+#include "vmm/kvm/vm.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/pause.h"
 #include "vmm/policy/seccomp.h"
