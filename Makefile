@@ -224,8 +224,8 @@ $(patsubst %,$(BUILD)/bench/%,api_client first_line net_peer spawn_timer tsc_khz
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
-# Guests in C: freestanding programs that drive devices from ring 3. The compiler must not use SSE, which nobody has
-# switched on, nor call memset from within memset.
+# Guests in C: freestanding programs that drive devices from ring 3. The compiler must not use SSE, which no code
+# switches on, nor call memset from within memset.
 GUEST_PARTS := bench/guest/start.S bench/guest/runtime.c bench/guest/virtio.c
 define link_guest
 	@mkdir -p $(@D)

@@ -103,7 +103,7 @@ Request RequestReader::take_request() {
     return whole;
 }
 
-int RequestReader::fail(std::string reason) {
+int RequestReader::fail(const std::string& reason) {
     error_ = protocol_error(reason);
     return 1;
 }

@@ -43,7 +43,7 @@ private:
     int on_header_value(std::string_view text);
     int on_headers_complete();
     int on_body(std::string_view text);
-    int fail(std::string reason);
+    int fail(const std::string& reason);
     int count_head(size_t size);
     void take_header();
     Response explain() const;

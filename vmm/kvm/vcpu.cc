@@ -210,7 +210,7 @@ std::string Vcpu::where() const {
     return regs ? format(" at rip 0x%llx", regs->rip) : "";
 }
 
-bool Vcpu::fatal_exit(std::string what) {
+bool Vcpu::fatal_exit(const std::string& what) {
     world_.stop.request({ExitCode::kGenericError, format("vCPU %u stopped%s: %s", id_, where().c_str(), what.c_str())});
     return false;
 }

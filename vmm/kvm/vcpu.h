@@ -88,7 +88,7 @@ private:
     void record(Access access, uint64_t ns);
     void handle_port_io();
     void handle_mmio();
-    bool fatal_exit(std::string what);
+    bool fatal_exit(const std::string& what);
     std::string where() const;
 
     const unsigned id_;
