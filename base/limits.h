@@ -101,6 +101,10 @@ inline constexpr unsigned kMaxDescriptorsClosedAfterExit = kMaxVcpus + 1;  // a 
 inline constexpr size_t kConsoleOutput = 16 << 10;  // bytes from the guest that wait for the sink
 inline constexpr size_t kConsoleInput = 64;         // bytes to the guest: the 16550's FIFO of this device
 
+// Records of saved state
+inline constexpr size_t kMaxRecordBytes = 64 << 20;  // one record with all that is in it
+inline constexpr size_t kMaxRecordsInGroup = 4096;
+
 // Log and metrics
 inline constexpr unsigned kLogBurst = 10;      // lines of one call site …
 inline constexpr uint64_t kLogInterval_s = 5;  // … in this many seconds; the rest are counted

@@ -6,7 +6,6 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "vmm/devices/rate_limits.h"
 #include "vmm/devices/vsock.h"
 
 namespace wisp {
@@ -82,7 +81,7 @@ Result<void> Machine::add_platform_devices(const std::optional<config::Serial>& 
     const auto output = serial ? serial->serial_out_path : std::nullopt;
     console_ = TRY(Console::create(host_.loop, output, [fd = console_irq_.get()] { signal_eventfd(fd); }));
     if (serial && serial->rate_limiter && serial->rate_limiter->limits())
-        console_->limit(token_bucket_of(*serial->rate_limiter));
+        console_->limit(*serial->rate_limiter);
 
     TRY(ports_.insert(boot::kSerialPort, boot::kSerialPortCount, console_->serial(), "serial port"));
     TRY(ports_.insert(boot::kKeyboardDataPort, 1, i8042_.data_port(), "i8042 data"));

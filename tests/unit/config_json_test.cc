@@ -123,7 +123,7 @@ TEST_CASE("devices and limiters are refused in the same words") {
           "invalid type: integer `5`, expected struct TokenBucketConfig at line 1 column 45");
     CHECK(message<Drive>(R"({"drive_id":"a","rate_limiter":{"foo":5}})") ==
           "unknown field `foo`, expected `bandwidth` or `ops` at line 1 column 37");
-    CHECK(message<RateLimiter>(R"({"ops":{"size":10,"refill_time":10,"foo":[1]}})") == "ok");
+    CHECK(message<RateLimiterConfig>(R"({"ops":{"size":10,"refill_time":10,"foo":[1]}})") == "ok");
     CHECK(message<NetworkInterface>(R"({"iface_id":"e","host_dev_name":"lo","guest_mac":"x"})") ==
           "The provided MAC address is invalid. at line 1 column 53");
     CHECK(message<NetworkInterface>(R"({"iface_id":"e","host_dev_name":"lo","guest_mac":"06-00-00-00-00-0a"})")

@@ -30,14 +30,14 @@ Result<void> read_unless_null(const Value& value, T& out) {
 
 // Not strict, unlike most: Firecracker takes unknown fields here.
 constexpr Field kTokenBucketFields[] = {
-    required<&TokenBucket::size>("size"),
-    optional<&TokenBucket::one_time_burst>("one_time_burst"),
-    required<&TokenBucket::refill_time>("refill_time"),
+    required<&TokenBucketConfig::size>("size"),
+    optional<&TokenBucketConfig::one_time_burst>("one_time_burst"),
+    required<&TokenBucketConfig::refill_time_ms>("refill_time"),
 };
 
 constexpr Field kRateLimiterFields[] = {
-    optional<&RateLimiter::bandwidth>("bandwidth"),
-    optional<&RateLimiter::ops>("ops"),
+    optional<&RateLimiterConfig::bandwidth>("bandwidth"),
+    optional<&RateLimiterConfig::ops>("ops"),
 };
 
 constexpr Field kDriveFields[] = {
@@ -89,11 +89,11 @@ int hex_digit(char c) {
 
 }  // namespace
 
-Result<void> read(const Value& value, TokenBucket& out) {
+Result<void> read(const Value& value, TokenBucketConfig& out) {
     return read_object(value, {"TokenBucketConfig", kTokenBucketFields, Schema::Unknown::kIgnore}, &out);
 }
 
-Result<void> read(const Value& value, RateLimiter& out) {
+Result<void> read(const Value& value, RateLimiterConfig& out) {
     return read_object(value, {"RateLimiterConfig", kRateLimiterFields}, &out);
 }
 

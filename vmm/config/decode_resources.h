@@ -9,8 +9,8 @@
 
 namespace wisp::config {
 
-Result<void> read(const Value& value, TokenBucket& out);
-Result<void> read(const Value& value, RateLimiter& out);
+Result<void> read(const Value& value, TokenBucketConfig& out);
+Result<void> read(const Value& value, RateLimiterConfig& out);
 Result<void> read(const Value& value, HugePages& out);
 Result<void> read(const Value& value, CpuTemplateName& out);
 Result<void> read(const Value& value, MachineConfig& out);

@@ -15,7 +15,7 @@
 
 #include "base/fd.h"
 #include "base/loop.h"
-#include "base/rate_limiter.h"
+#include "base/token_bucket.h"
 #include "vmm/devices/serial.h"
 
 namespace wisp {
@@ -27,7 +27,7 @@ public:
     static Result<std::unique_ptr<Console>> create(Loop& loop, const std::optional<std::string>& output_path,
                                                    std::function<void()> interrupt);
     /// Output beyond this rate, in bytes, is dropped and counted. Before start().
-    void limit(const virtio::TokenBucketConfig& rate) { rate_.emplace(rate, monotonic_ns()); }
+    void limit(const TokenBucketConfig& rate) { rate_.emplace(rate, monotonic_ns()); }
     uint64_t rate_limited() const { return rate_limited_; }
     Console(const Console&) = delete;
     Console& operator=(const Console&) = delete;
@@ -59,7 +59,7 @@ private:
     int input_fd_ = -1;                 // -1: none, or at its end
     std::array<char, 1024> pending_{};  // taken from the UART, not yet taken by the sink
     size_t pending_start_ = 0, pending_end_ = 0;
-    std::optional<virtio::TokenBucket> rate_;
+    std::optional<TokenBucket> rate_;
     uint64_t rate_limited_ = 0;  // bytes
     Doorbell output_bell_, input_bell_;
     std::optional<termios> saved_terminal_;

@@ -2,7 +2,6 @@
 #include "vmm/devices/drives.h"
 
 #include "base/log.h"
-#include "vmm/devices/rate_limits.h"
 #include "vmm/preflight.h"
 
 namespace wisp {
@@ -56,7 +55,7 @@ virtio::BlockConfig block_config_of(const config::Drive& drive) {
     block.cache_type = drive.cache_type;
     block.io_engine = drive.io_engine;
     block.host_cache = drive.direct ? virtio::BlockFile::Cache::kDirect : virtio::BlockFile::Cache::kPageCache;
-    if (drive.rate_limiter) block.rate_limiter = rate_limiter_of(*drive.rate_limiter);
+    if (drive.rate_limiter) block.rate_limiter = *drive.rate_limiter;
     return block;
 }
 
@@ -92,7 +91,7 @@ Result<void> Drives::patch(const config::DrivePatch& patch) {
                     LOG_ERROR("drive %s: its new file is not in use: %s", id.c_str(), done.error().message.c_str());
             }));
         }
-        if (patch.rate_limiter) drive.device->update_rate_limiter(rate_limiter_of(*patch.rate_limiter));
+        if (patch.rate_limiter) drive.device->update_rate_limiter(*patch.rate_limiter);
         return {};
     }
     return fail("drive %s does not exist", patch.drive_id.c_str());

@@ -115,11 +115,8 @@ Result<void> VcpuFd::set_tsc_khz(uint32_t khz) const {
     return {};
 }
 
-Result<bool> VcpuFd::mark_paused() const {
-    const auto marked = kvm::call(fd(), KVM_KVMCLOCK_CTRL, "KVM_KVMCLOCK_CTRL", 0);
-    if (!marked && marked.error().errno_value == EINVAL) return false;
-    TRY(marked);
-    return true;
+bool VcpuFd::note_pause() const {
+    return ioctl(fd(), KVM_KVMCLOCK_CTRL, 0) == 0;
 }
 
 Result<uint64_t> VcpuFd::msr(uint32_t index) const {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "vmm/config/json.h"
+
 namespace wisp::mmds {
 
 namespace {
@@ -112,6 +114,24 @@ const Value* DataStore::find(std::string_view path) const {
         path.remove_prefix(name.size());
     }
     return value;
+}
+
+void DataStore::save(RecordWriter& writer) const {
+    writer.boolean(data_.has_value());
+    writer.text(data_ ? to_json() : "");
+}
+
+Result<void> DataStore::restore(RecordReader& reader) {
+    const bool has_data = TRY(reader.boolean("has_data"));
+    const std::string text = TRY(reader.text("json", limit_));
+    TRY(reader.finish());
+    if (!has_data) {
+        data_.reset();
+        return {};
+    }
+    auto value = config::parse_json_strict(text);
+    if (!value) return reader.refuse("json", "%s", value.error().message.c_str());
+    return put(*std::move(value));
 }
 
 std::optional<std::string> to_imds_text(const Value& value) {

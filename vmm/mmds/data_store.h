@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/record.h"
 #include "base/result.h"
 #include "vmm/config/value.h"
 
@@ -32,6 +33,11 @@ public:
     /// What stands at a JSON pointer made of a URL path ("/latest/meta-data/"), or nothing. The empty path is the
     /// whole. A number in the path is the index of an array.
     const config::Value* find(std::string_view path) const;
+
+    static constexpr RecordType kRecord{"mmds", "mmds_data", 1, Need::kRequired};
+    /// The content of a leaf of type kRecord. restore() replaces the document and keeps to the limit of this store.
+    void save(RecordWriter& writer) const;
+    Result<void> restore(RecordReader& reader);
 
 private:
     Result<void> check_size(const config::Value& data) const;

@@ -21,6 +21,12 @@ public:
     size_t transmit(std::span<std::byte> frame, uint64_t now_ns) override;
     uint64_t deadline_ns() const override;
 
+    /// See TcpEndpoint::save().
+    void save(RecordWriter& writer) const { endpoint_.save(writer); }
+    Result<void> restore(RecordReader& reader, uint64_t now_ns) {
+        return endpoint_.restore(reader, now_ns / 1'000'000);
+    }
+
     const TcpEndpoint::Counters& counters() const { return endpoint_.counters(); }
 
 private:

@@ -154,4 +154,19 @@ uint64_t TcpConnection::deadline_ms() const {
     return retransmit_at_ms_;
 }
 
+void TcpConnection::save(RecordWriter& writer) const {
+    writer.u32(next_);
+    writer.u32(expected_);
+}
+
+Result<TcpConnection> TcpConnection::restore(RecordReader& reader, uint64_t now_ms) {
+    const uint32_t next = TRY(reader.u32("next"));
+    const uint32_t expected = TRY(reader.u32("expected"));
+    Segment syn;
+    syn.sequence = expected - 1;
+    TcpConnection connection(syn, next, now_ms);
+    connection.reset_due_ = true;
+    return connection;
+}
+
 }  // namespace wisp::mmds

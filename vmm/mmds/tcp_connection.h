@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/record.h"
 #include "vmm/mmds/service.h"
 
 namespace wisp::mmds {
@@ -57,6 +58,11 @@ public:
     /// Nothing is left to be said.
     bool over() const { return over_; }
     bool idle_since(uint64_t then_ms) const { return last_active_ms_ <= then_ms; }
+
+    /// Fields of a leaf. A connection does not survive the process: what is restored has only its reset left to send,
+    /// so that the guest does not wait for an answer.
+    void save(RecordWriter& writer) const;
+    static Result<TcpConnection> restore(RecordReader& reader, uint64_t now_ms);
 
 private:
     void take_acknowledgement(const Segment& segment, uint64_t now_ms);

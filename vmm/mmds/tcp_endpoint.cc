@@ -236,4 +236,29 @@ size_t TcpEndpoint::write_tcp(std::span<uint8_t> frame, const Origin& to, const 
     return size;
 }
 
+void TcpEndpoint::save(RecordWriter& writer) const {
+    writer.u32(next_initial_);
+    writer.u32(static_cast<uint32_t>(peers_.size()));
+    for (const Peer& peer : peers_) {
+        writer.structure(peer.origin.mac);
+        writer.structure(peer.origin.address);
+        writer.u16(peer.origin.port);
+        peer.connection.save(writer);
+    }
+}
+
+Result<void> TcpEndpoint::restore(RecordReader& reader, uint64_t now_ms) {
+    constexpr uint32_t kMostSaved = 1024;  // more than this version has, for what a later one may have
+    next_initial_ = TRY(reader.u32("next_initial"));
+    const uint32_t count = TRY(reader.u32("connections", 0, kMostSaved));
+    for (uint32_t i = 0; i < count; ++i) {
+        Origin origin{};
+        origin.mac = TRY(reader.structure<config::MacAddress>("mac"));
+        origin.address = TRY(reader.structure<config::Ipv4Address>("address"));
+        origin.port = TRY(reader.u16("port"));
+        peers_.push_back({origin, TRY(TcpConnection::restore(reader, now_ms))});
+    }
+    return reader.finish();
+}
+
 }  // namespace wisp::mmds

@@ -43,6 +43,12 @@ public:
 
     size_t connections() const { return peers_.size(); }
 
+    static constexpr RecordType kRecord{"mtcp", "mmds_tcp", 1, Need::kRequired};
+    /// The content of a leaf of type kRecord. restore() is for an endpoint without connections: it resets those that
+    /// there were.
+    void save(RecordWriter& writer) const;
+    Result<void> restore(RecordReader& reader, uint64_t now_ms);
+
     struct Counters {
         uint64_t rx_accepted = 0, rx_accepted_err = 0, rx_accepted_unusual = 0, rx_bad_eth = 0, rx_count = 0;
         uint64_t tx_bytes = 0, tx_count = 0, tx_frames = 0;

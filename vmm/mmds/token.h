@@ -26,7 +26,8 @@ public:
 
     explicit TokenAuthority(const Key& key) : key_(key) {}
 
-    /// With a key from the host's random source.
+    /// With a key from the host's random source. The key is not saved: after a load the process has another one and
+    /// refuses the tokens of before, as Firecracker does. Clones of one snapshot do not accept each other's tokens.
     static Result<TokenAuthority> create();
 
     /// A token that holds for `seconds` from `now_ms`.
