@@ -59,7 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     GuestSlice storage[kSize];
     Chain chain;
     if (queue->pop(chain, storage) != Queue::Pop::kChain) return 0;
-    GuestSlice status;
+    WritableSlice status;
     const auto request = parse_block_request(chain, limits, status);
     if (request) {
         uint64_t bytes = 0;

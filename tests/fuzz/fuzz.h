@@ -50,7 +50,7 @@ private:
 /// Guest memory of `size` bytes at 0.
 inline GuestMemory guest_memory(uint64_t size) {
     const GuestMemory::Range range[] = {{GuestAddress{0}, size}};
-    auto memory = GuestMemory::create(range, GuestMemory::Pages::kNormal);
+    auto memory = GuestMemory::create(range, MemoryBacking::anonymous());
     CHECK(memory.has_value());
     return *std::move(memory);
 }

@@ -37,7 +37,7 @@ public:
     bool gather(Queue& queue, size_t first, uint64_t wanted, const char* name, uint64_t& refused);
 
     /// The segments of one buffer.
-    std::span<GuestSlice> slices(size_t index);
+    std::span<WritableSlice> slices(size_t index);
 
     /// The driver gets a buffer with `written` bytes in it. The others keep their numbers until sweep().
     void use(Queue& queue, size_t index, uint32_t written);

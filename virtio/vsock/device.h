@@ -125,7 +125,7 @@ private:
     // To the guest: vsock_to_guest.cc
     struct Buffer {
         Chain chain;
-        GuestSlice header;      // empty: cut into the segments in split_header_
+        WritableSlice header;      // empty: cut into the segments in split_header_
         uint32_t capacity = 0;  // bytes of data
     };
     enum class For : uint8_t { kHeader, kData };
@@ -210,7 +210,7 @@ private:
     std::vector<iovec> parts_;
     std::vector<Buffer> buffers_;
     unsigned buffer_count_ = 0;
-    std::vector<GuestSlice> split_header_;
+    std::vector<WritableSlice> split_header_;
 
     OwnedFd epoll_;
     MemberWatcher<Vsock, &Vsock::on_host_ready> on_host_{*this};
