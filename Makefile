@@ -229,7 +229,7 @@ bench-vsock-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/vsock_guest $(BUILD)/be
 
 # What runs once, or once a request, is compiled for size: hosts map a program in large pieces, so all of it is resident.
 $(OUT)/obj/api/%.o $(OUT)/obj/vmm/config/%.o $(OUT)/obj/vmm/mmds/%.o: OPT := -Os
-$(OUT)/obj/wisp/%.o $(OUT)/obj/vmm/metrics/%.o $(OUT)/obj/vmm/controller.o $(OUT)/obj/vmm/policy/seccomp_file.o: OPT := -Os
+$(OUT)/obj/wisp/%.o $(OUT)/obj/vmm/metrics/%.o $(OUT)/obj/vmm/controller.o $(OUT)/obj/vmm/policy/seccomp_file.o $(OUT)/obj/base/record.o: OPT := -Os
 
 $(OUT)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)

@@ -231,6 +231,20 @@ def filters():
     seed("seccomp_file", "json", '{"vmm": {"default_action": "trap"}}')
 
 
+def records():
+    def record(code, content, *, version=1, flags=1, index=0):
+        return code + struct.pack("<HHIIQ", version, flags, index, len(content), 0) + content
+
+    note = record(b"note", struct.pack("<I", 4) + b"text", flags=0)
+    names = record(b"name", struct.pack("<BHIQB", 5, 2, 3, 4, 1) + struct.pack("<I", 3) + b"abc")
+    vcpus = record(b"vcpu", names + note, flags=3) + record(b"vcpu", names, flags=3, index=1, version=2)
+    seed("record", "machine", b"\1" + record(b"mach", vcpus + names + note, flags=3, version=2))
+    seed("record", "damaged", b"\0" + record(b"mach", names, flags=3))
+    seed("record", "unknown", b"\1" + record(b"mach", record(b"new ", b"", flags=1) + record(b"xtra", b"", flags=2), flags=3))
+    seed("record", "leaf", b"\1" + record(b"mach", bytes(40)))
+    seed("record", "too_new", b"\1" + record(b"mach", record(b"name", b"", version=9) + record(b"note", b"", version=9, flags=0), flags=3))
+
+
 if __name__ == "__main__":
-    for make in (queues, block_requests, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters):
+    for make in (queues, block_requests, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters, records):
         make()
