@@ -24,7 +24,8 @@ public:
     ~Mapping();
 
     /// Private zeroed memory of `size` bytes at a multiple of `alignment` (a power of two, at least a page).
-    /// `extra_flags` go to mmap. Huge pages of the pool (MAP_HUGETLB) are reserved; other memory is not (MAP_NORESERVE).
+    /// `extra_flags` go to mmap. Huge pages of the pool (MAP_HUGETLB) are reserved; other memory is not
+    /// (MAP_NORESERVE).
     static Result<Mapping> anonymous(size_t size, size_t alignment, int extra_flags, const std::string& what);
 
     /// Maps `size` bytes of a descriptor from `offset`, with mmap's `protection` and `flags`.

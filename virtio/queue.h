@@ -2,8 +2,8 @@
 //
 // Queue: one split virtqueue (virtio 1.2, section 2.7), the device's side of it.
 //
-// All three rings lie in guest memory, and the driver may change them at any moment. Each descriptor and index is copied
-// once, by one volatile or atomic read, and checked before it is used. There are two kinds of fault:
+// All three rings lie in guest memory, and the driver may change them at any moment. Each descriptor and index is
+// copied once, by one volatile or atomic read, and checked before it is used. There are two kinds of fault:
 //   - a fault of a chain: the driver gets that chain back, the others are served;
 //   - a fault of the ring: nothing in it can be trusted any more, and the device asks for a reset.
 //
@@ -99,7 +99,8 @@ public:
     void push(Chain&& chain, uint32_t written);
     /// Puts the chain that was popped last back, as if it had not been popped: for a device that cannot take it on yet.
     void unpop(Chain&& chain);
-    /// Shows the driver all chains that were pushed since the last call. True if the driver wants an interrupt for them.
+    /// Shows the driver all chains that were pushed since the last call. True if the driver wants an interrupt for
+    /// them.
     [[nodiscard]] bool publish();
     bool has_unpublished() const { return state_.next_used != published_; }
 

@@ -33,6 +33,17 @@ uint64_t host_memory_mib() {
     return (static_cast<uint64_t>(info.totalram) + info.totalswap) * info.mem_unit / limits::kMiB;
 }
 
+MemoryBacking backing_of(const config::MachineConfig& machine) {
+    switch (machine.huge_pages) {
+        case config::HugePages::kTransparent:
+            return MemoryBacking::transparent_huge();
+        case config::HugePages::k2M:
+            return MemoryBacking::huge_tlb_2m();
+        default:
+            return MemoryBacking::anonymous();
+    }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Machine>> Machine::launch(const MachineHost& host, const config::VmConfig& config,
@@ -77,14 +88,12 @@ Machine::Machine(const MachineHost& host, const config::VmConfig& config, std::u
       others_prepared_(config.machine.vcpu_count - 1) {}
 
 Result<void> Machine::map_memory() {
-    using Pages = GuestMemory::Pages;
-    static constexpr Pages kPages[] = {Pages::kNormal, Pages::kTransparentHuge, Pages::kHugeTlb2M};
     const uint64_t host_mib = host_memory_mib();
     if (config_.machine.mem_size_mib > host_mib)
         return fail("machine-config: mem_size_mib %lu is more than the %lu MiB that the host has",
                     config_.machine.mem_size_mib, host_mib);
     const auto ranges = boot::memory_ranges(config_.machine.mem_size_mib * limits::kMiB);
-    memory_ = TRY(GuestMemory::create(ranges, kPages[static_cast<size_t>(config_.machine.huge_pages)]));
+    memory_ = TRY(GuestMemory::create(ranges, backing_of(config_.machine)));
     return {};
 }
 

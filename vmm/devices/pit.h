@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The i8254 timer, made when a guest first touches it. KVM's costs a kernel thread for each VM, and a guest with
-// kvmclock and a TSC deadline timer (Linux since 5.x) never looks at it. The first access comes to us because nobody in
-// the kernel claims the port; it makes the timer there and is applied to it. From then on KVM answers.
+// LazyPit: the i8254 timer, created when a guest first accesses it. KVM's timer costs a kernel thread for each VM, and
+// a guest with kvmclock and a TSC deadline timer (Linux since 5.x) never uses it. The first access exits to this
+// process, because no device in the kernel has the port. It creates KVM's timer, and is applied to it. From then on KVM
+// answers.
 //
-// Threads: vCPU threads, several at once.
+// Threads: handle_*() on vCPU threads, several at once. save() and restore() need the vCPUs to be stopped.
+// Trust: the guest's accesses may be anything; a record for restore() too.
 #pragma once
 
 #include <mutex>
 
 #include "base/bus.h"
+#include "base/record.h"
 #include "vmm/kvm/kvm.h"
 
 namespace wisp {
@@ -22,6 +25,10 @@ public:
     static constexpr uint64_t kSpeakerPort = 0x61;   // gate of channel 2, and its output
     BusDevice& counters() { return counters_; }
     BusDevice& speaker() { return speaker_; }
+
+    /// Whether the timer exists and, if so, KVM's state of it.
+    Result<void> save(RecordWriter& writer);
+    Result<void> restore(RecordReader& group);
 
 private:
     class Counters final : public BusDevice {
@@ -43,16 +50,20 @@ private:
         LazyPit& owner_;
     };
 
-    /// Makes the timer if it is not there, and lets `change` alter its state. A host that refuses leaves the guest
-    /// without.
+    /// Creates the timer if it does not exist, and applies `change` to its state. If the host refuses the timer, the
+    /// guest has none.
     template <class Change>
     void with_state(Change change);
 
     const Vm& vm_;
-    std::mutex mutex_;  // two vCPUs may touch it first
+    std::mutex mutex_;  // two vCPUs may be the first at the same time
     bool created_ = false;
     Counters counters_{*this};
     Speaker speaker_{*this};
 };
+
+/// KVM's state of an i8254, in a record of its own.
+void save_pit_state(RecordWriter& writer, const kvm_pit_state2& state);
+Result<kvm_pit_state2> restore_pit_state(RecordReader& group);
 
 }  // namespace wisp
