@@ -73,10 +73,16 @@ inline constexpr long kTapPause_ns = 5'000'000;          // … with so much tim
 inline constexpr unsigned kNetIdleEvents = 16;           // of a tap whose frames nobody can take; then it is left alone
 
 // vCPUs
+inline constexpr unsigned kMaxExitsToComplete = 16;           // of one instruction, before its vCPU is paused
+inline constexpr uint64_t kPauseDeadline_ns = 5'000'000'000;  // for vCPUs and devices to stand still
+inline constexpr uint64_t kCloseDeadline_ns = 500'000'000;    // for the devices to finish at the end of the process
+inline constexpr uint64_t kLaneSpin_ns = 200'000;             // for a lane that waits for the other, before it blocks
+inline constexpr uint64_t kLaneTakeOver_ns = 1'000'000;  // after which it takes over what it may of the other's steps
 inline constexpr unsigned kMaxRunsRefused =
     100'000;  // KVM_RUN with EAGAIN in a row: a vCPU that waits for its INIT has few
 
 // Event loop
+inline constexpr size_t kMailboxMessages = 32;       // from another thread, waiting for the loop
 inline constexpr uint64_t kTurnBytes = 8 << 20;      // all that the sources of a loop move in one turn
 inline constexpr uint64_t kTurn_ns = 2'000'000;      // how long they go on in one turn
 inline constexpr uint64_t kTurnItemBytes = 2 << 10;  // a request, frame or packet costs as much as so many bytes

@@ -18,7 +18,8 @@ void install_fatal_signal_handlers();
 
 class SignalWatch {
 public:
-    /// Blocks SIGINT and SIGTERM for this thread and those it starts, and calls `on_signal` on the loop.
+    /// Blocks SIGINT and SIGTERM for this thread and those it starts, and calls `on_signal` on the
+    /// loop.
     static Result<std::unique_ptr<SignalWatch>> create(Loop& loop, std::function<void(int signal_number)> on_signal);
 
 private:

@@ -84,6 +84,7 @@ void Console::pause() {
 }
 
 void Console::resume() {
+    if (!paused_) return;
     paused_ = false;
     watch_input();
     flush();

@@ -175,6 +175,10 @@ Result<void> Vm::pulse_irq_line(uint32_t gsi) const {
     return {};
 }
 
+bool VcpuFd::note_pause() const {
+    return ioctl(fd(), KVM_KVMCLOCK_CTRL, 0) == 0;
+}
+
 int VcpuFd::run() const {
     return ioctl(fd(), KVM_RUN, 0) < 0 ? errno : 0;
 }

@@ -37,6 +37,9 @@ public:
     /// KVM_RUN. 0, or the errno: EINTR (kicked), EAGAIN, EFAULT (guest memory lost its backing), …
     int run() const;
 
+    /// KVM_KVMCLOCK_CTRL: tells the guest's kvmclock that the vCPU was paused. Fails where the guest does not use it.
+    bool note_pause() const;
+
     Result<void> set_cpuid(const CpuidTable& table) const;
     /// XCR0: everything that `table` (leaf 0xd) lists is on from the start, as firmware may leave it. Leaf 0xd tells
     /// the size of what is on, and hosts that do not see the guest's XSETBV (nested ones) would show the reset value's

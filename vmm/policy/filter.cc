@@ -21,6 +21,8 @@ std::span<const sock_filter> filter_of(Phase phase) {
             return kSetUpFilter;
         case Phase::kLoop:
             return kLoopFilter;
+        case Phase::kControl:
+            return kControlFilter;
         case Phase::kVcpu:
             return kVcpuFilter;
     }
