@@ -54,6 +54,7 @@ Result<void> Machine::map_memory(const config::MachineConfig& wanted) {
                     wanted.mem_size_mib, host_mib);
     const auto ranges = boot::memory_ranges(wanted.mem_size_mib * limits::kMiB);
     memory_ = TRY(GuestMemory::create(ranges, backing_of(wanted)));
+    if (wanted.track_dirty_pages) memory_.track_writes();  // what KVM's log does not see
     return {};
 }
 

@@ -55,6 +55,11 @@ inline GuestMemory guest_memory(uint64_t size) {
     return *std::move(memory);
 }
 
+/// All of such memory as the guest's own processor reaches it.
+inline std::byte* host_bytes(const GuestMemory& memory) {
+    return static_cast<std::byte*>(memory.writable({0}, memory.total_size())->host_address());
+}
+
 /// No lines: a run makes millions of mistakes.
 inline void be_quiet() {
     log::Config config;

@@ -5,6 +5,7 @@
 #include "vmm/devices/console.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -9,7 +9,7 @@
 // buffer has 16 bytes as in real hardware, and a further press of Ctrl-Alt-Del waits until the guest has read the one
 // before, and has seen the buffer empty if its driver has not started yet.
 //
-// Threads: handle_*() on vCPU threads, send_ctrl_alt_del() on the loop's, counters() on any; one mutex guards the
+// Threads: handle_*() on vCPU threads, send_ctrl_alt_del() and counters() on any; one mutex guards the
 // registers. save() and restore() need the vCPUs to be stopped.
 // Trust: the guest's accesses may be anything; a record for restore() too.
 #pragma once

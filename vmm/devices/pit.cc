@@ -17,20 +17,19 @@ constexpr uint8_t kMostMode = 5;
 template <class Change>
 void LazyPit::with_state(Change change) {
     std::unique_lock lock(mutex_);
-    const bool create = !created_;
+    if (refused_) return;
     Result<void> done;
-    if (create) done = vm_.create_pit();
-    if (done) created_ = true;
+    if (!created_) done = vm_.create_pit();
     if (done) {
+        created_ = true;
         if (auto state = vm_.pit()) {
             change(*state);
             done = vm_.set_pit(*state);
         }
     }
+    refused_ = !done;  // once: a further attempt would only build the same error on a vCPU thread
     lock.unlock();
-    if (!done && !create) LOG_LIMITED("cannot set up the i8254: %s", done.error().message.c_str());
-    if (!done && create)
-        LOG_LIMITED("the guest uses the i8254 timer, and the host gives none: %s", done.error().message.c_str());
+    if (!done) LOG_WARNING("the guest uses the i8254 timer, and the host gives none: %s", done.error().message.c_str());
 }
 
 void LazyPit::Counters::handle_read(uint64_t, std::span<std::byte> data) {

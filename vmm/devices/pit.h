@@ -50,14 +50,15 @@ private:
         LazyPit& owner_;
     };
 
-    /// Creates the timer if it does not exist, and applies `change` to its state. If the host refuses the timer, the
-    /// guest has none.
+    /// Creates the timer if it does not exist, and applies `change` to its state. If the host refuses, the guest has
+    /// no timer from then on.
     template <class Change>
     void with_state(Change change);
 
     const Vm& vm_;
     std::mutex mutex_;  // two vCPUs may be the first at the same time
     bool created_ = false;
+    bool refused_ = false;  // by the host
     Counters counters_{*this};
     Speaker speaker_{*this};
 };
