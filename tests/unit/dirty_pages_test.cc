@@ -216,8 +216,9 @@ TEST_CASE("dirty pages: received frames are marked, merged or not") {
             rig.kick_rx();
             rig.turn();
             check(before);
+            const Before at_pause(rig.memory);
             rig.pause();  // gives the buffers back that were not used
-            CHECK(before.compare().missed == 0);
+            CHECK(at_pause.compare().missed == 0);
             rig.net->resume();
             rig.net->reset([] {});
             rig.activate();
