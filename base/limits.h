@@ -27,7 +27,8 @@ inline constexpr size_t kMaxElfNotes = 64 << 10;  // bytes read of one note segm
 
 // virtio
 inline constexpr uint16_t kMaxQueueSize = 256;
-inline constexpr unsigned kMaxQueues = 32;  // of one device
+inline constexpr unsigned kMaxDeviceQueues = 8;
+inline constexpr uint64_t kBatchBytes = 1 << 20;  // that a device takes before it tells the driver; see kTurnItemBytes
 
 // virtio-blk
 inline constexpr unsigned kBlockInFlight = 128;  // requests of one drive that are taken from its queues at a time
@@ -36,7 +37,6 @@ inline constexpr uint32_t kBlockSegmentSize = 4 << 20;   // bytes of one segment
 inline constexpr unsigned kBlockRetries = 8;             // of one transfer that the host answers with EAGAIN
 inline constexpr unsigned kBlockQueues = 8;              // of one drive
 inline constexpr uint32_t kBlockRangeSectors = 1 << 21;  // of one discard or write-zeroes: 1 GiB
-inline constexpr unsigned kBlockServeBudget = 256;       // requests served before the loop's other work has its turn
 
 // virtio-vsock
 inline constexpr unsigned kVsockConnections = 1023;       // of one device, with those that are being opened or flushed
@@ -47,8 +47,6 @@ inline constexpr uint64_t kVsockCreditTotal = 64 << 20;   // … this: bytes gra
 inline constexpr unsigned kVsockParked = 128;             // packets that wait in guest memory for their reader
 inline constexpr unsigned kVsockParkedSegments = 18;      // of one such packet; one of more segments is copied
 inline constexpr unsigned kVsockResets = 128;             // answers to packets of no connection that wait to be sent
-inline constexpr unsigned kVsockServeBudget = 256;        // packets each way before the loop's other work has its turn
-inline constexpr uint32_t kVsockServeBytes = 4 << 20;     // and bytes
 inline constexpr uint32_t kVsockTurnBytes = 256 << 10;    // to the guest, before another connection has its turn
 inline constexpr size_t kVsockConnectLine = 32;           // bytes of "CONNECT <port>\n"; Firecracker's bound
 inline constexpr unsigned kVsockBacklog = 1024;           // host programs that wait to be accepted
@@ -58,6 +56,9 @@ inline constexpr uint64_t kVsockConnectTimeout_ms =
 inline constexpr uint64_t kVsockShutdownTimeout_ms = 2000;  // for the guest to confirm an end; Firecracker's bound
 inline constexpr uint64_t kVsockLingerTimeout_ms = 10'000;  // without progress, for data of a guest that has gone
 inline constexpr uint64_t kVsockConnectRetry_ms = 5;        // between attempts while a host program's backlog is full
+inline constexpr uint64_t kVsockStallRetry_ms = 250;        // of a socket that took nothing, in case no event tells
+inline constexpr uint64_t kVsockAcceptRetry_ms = 20;        // while the host refuses us a descriptor
+inline constexpr unsigned kVsockRetriesAtOnce = 16;         // connections of each kind that are tried again at a time
 inline constexpr unsigned kVsockDescriptors = kVsockConnections + 256;  // open files that the process should be allowed
 
 // virtio-net
@@ -65,12 +66,12 @@ inline constexpr unsigned kNetMaxFrame = 65562;   // bytes with the virtio heade
 inline constexpr unsigned kNetSendBatch = 32;     // frames of one system call to the tap
 inline constexpr unsigned kNetReceiveBatch = 16;  // the same from the tap; each may hold kNetMaxFrame bytes
 inline constexpr unsigned kNetSlices = 1024;      // segments of the chains that are in hand, in each direction
-inline constexpr unsigned kNetServeBudget = 256;  // frames served before the loop's other work has its turn
 inline constexpr uint64_t kNetPatience_ns = 20'000'000;  // for buffers that a waiting frame needs, where there are some
 inline constexpr uint64_t kNetExpectation_ns = 200'000;  // for buffers that the next frame may need, in the same case
-inline constexpr unsigned kTapTries = 20;                // to open a tap that is in use …
-inline constexpr long kTapPause_ns = 5'000'000;          // … with so much time between them
-inline constexpr unsigned kNetIdleEvents = 16;           // of a tap whose frames nobody can take; then it is left alone
+inline constexpr uint64_t kNetWatchRetry_ms = 10;  // until a tap is asked again that the host could not watch or read
+inline constexpr unsigned kTapTries = 20;          // to open a tap that is in use …
+inline constexpr long kTapPause_ns = 5'000'000;    // … with so much time between them
+inline constexpr unsigned kNetIdleEvents = 16;     // of a tap whose frames nobody can take; then it is left alone
 
 // vCPUs
 inline constexpr unsigned kMaxExitsToComplete = 16;           // of one instruction, before its vCPU is paused

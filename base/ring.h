@@ -79,7 +79,6 @@ public:
     unsigned in_flight() const { return in_flight_; }
     /// Prepared entries that the kernel has not taken yet.
     unsigned unsubmitted() const { return io_uring_sq_ready(&ring_); }
-    unsigned entries() const { return ring_.sq.ring_entries; }
 
 private:
     Result<void> restrict(const Options& options);

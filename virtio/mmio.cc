@@ -74,7 +74,7 @@ MmioTransport::~MmioTransport() = default;
 Result<std::unique_ptr<MmioTransport>> MmioTransport::create(Loop& loop, const GuestMemory& memory,
                                                              std::unique_ptr<Device> device) {
     const unsigned queues = static_cast<unsigned>(device->queue_max_sizes().size());
-    CHECK(queues <= limits::kMaxQueues);
+    CHECK(queues <= limits::kMaxDeviceQueues);
     std::unique_ptr<MmioTransport> transport(new MmioTransport(loop, memory, std::move(device)));
     transport->irq_ = TRY(create_eventfd());
     for (unsigned i = 0; i < queues; ++i) {

@@ -38,6 +38,7 @@ void MachineControl::answer(uint64_t number, Result<void> outcome) {
     if (number != number_ || !done_) return;  // it was given up
     deadline_.cancel();
     std::exchange(done_, nullptr)(std::move(outcome));
+    if (closed_) close_devices();
 }
 
 void MachineControl::on_deadline() {
@@ -114,16 +115,21 @@ Result<void> MachineControl::send_ctrl_alt_del() {
 
 // ---- the end ----
 
+// A guest may end before the client that started it has its answer.
 void MachineControl::close(Handler done) {
-    // What is under way is not waited for: its client hears of the end by the connection's.
-    done_ = nullptr;
+    closed_ = std::move(done);
+    if (!done_) return close_devices();
+    deadline_.arm(limits::kCloseDeadline_ns);
+}
+
+void MachineControl::close_devices() {
     ask(
         "end", limits::kCloseDeadline_ns,
         [this](Handler reply) {
             if (machine_) machine_->close();
             reply({});
         },
-        std::move(done));
+        std::exchange(closed_, nullptr));
 }
 
 void MachineControl::unlink_sockets() {

@@ -44,8 +44,8 @@ public:
     void patch_network_interface(const config::NetworkInterfacePatch& patch, Handler done);
     Result<void> send_ctrl_alt_del();
 
-    /// The process is about to end: the devices finish what may be finished. Calls `done` when they have, or at the
-    /// deadline with an error that names what did not end.
+    /// The process is about to end: the operation under way has a moment to end, and the devices finish what may be
+    /// finished. Calls `done` when they have, or at the deadline with an error that names what did not end.
     void close(Handler done);
     void unlink_sockets();
 
@@ -62,6 +62,7 @@ private:
     void ask(const char* what, uint64_t deadline_ns, Work work, Handler done);
     void answer(uint64_t number, Result<void> outcome);
     void on_deadline();
+    void close_devices();
 
     MachineHost host_;
     config::VmConfig config_;
@@ -72,6 +73,7 @@ private:
     const char* what_ = "";
     Handler done_;
     Timer deadline_;
+    Handler closed_;  // close() was called
 
     // On the devices' thread.
     std::unique_ptr<build::Boot> boot_;

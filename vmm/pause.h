@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pause: whether a machine runs, and who holds it still. A client, a snapshot and a change of a device may each hold it;
-// it runs when none of them does. Pausing is asynchronous: first the vCPUs leave the guest, then the devices finish
+// Pause: whether a machine runs, and who holds it still. A client, a snapshot and a change of a device may each hold
+// it; it runs when none of them does. Pausing is asynchronous: first the vCPUs leave the guest, then the devices finish
 // what is in flight.
 //
 // Threads: the loop's.

@@ -33,6 +33,8 @@ Result<std::unique_ptr<Monitor>> Monitor::create(const Arguments& arguments, con
     Monitor* const self = monitor.get();
     // Control's few descriptors are served as well by epoll, and a ring would cost memory and time.
     monitor->loop_ = TRY(Loop::create(Loop::Backend::kEpoll));
+    // Taken over now: a signal that comes before control has its thread waits for it.
+    monitor->signals_ = TRY(SignalWatch::create(*monitor->loop_, [self](int number) { self->on_signal(number); }));
     monitor->stop_sink_ = std::make_unique<StopSink>(
         *monitor->loop_, [self](Stop reason) { self->end(reason.code, std::move(reason.message)); });
     monitor->machine_ = std::make_unique<MachineControl>(
@@ -61,7 +63,6 @@ Result<void> Monitor::start_here() {
 
 Result<void> Monitor::start_thread(std::function<void()> unlink_api_socket) {
     unlink_api_socket_ = std::move(unlink_api_socket);
-    signals_ = TRY(SignalWatch::create(*loop_, [this](int number) { on_signal(number); }));
     thread_ = TRY_CONTEXT("control", Worker::start(kThreadName, kThreadStack));
     thread_->run([this] { run(); });
     return {};

@@ -47,7 +47,7 @@ public:
 
     /// Main thread, before start_thread(): builds and starts the machine that config() describes.
     Result<void> start_here();
-    /// Main thread: takes the signals over, and gives control its thread. The thread ends the process when the VM ends,
+    /// Main thread: gives control its thread. The thread ends the process when the VM ends,
     /// a signal comes or end() is called; it calls `unlink_api_socket` where the API's socket is ours to remove.
     Result<void> start_thread(std::function<void()> unlink_api_socket);
 

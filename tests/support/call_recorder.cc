@@ -4,8 +4,9 @@
 // call-recorder --rules
 //
 // Runs wisp and writes down, at its end, which rules of the system call policies allowed the calls that it made: a line
-// "THREADS <tab> RULE" for each rule that was needed, where THREADS is setup, loop or vcpu, and a line "THREADS <tab>
-// -CALL" for a call that none of their rules allows. A thread's calls belong to the last filter that it has installed.
+// "THREADS <tab> RULE" for each rule that was needed, where THREADS is setup, loop, control or vcpu, and a line
+// "THREADS <tab> -CALL" for a call that none of their rules allows. A thread's calls belong to the last filter that it
+// has installed.
 // --deny makes a call fail with ENOSYS, as on a host that does not have it.
 //
 // The tracer is a child of the program, so that the program has the process number that the caller knows.
@@ -33,6 +34,7 @@
 #include <vector>
 
 #include "vmm/policy/common.h"
+#include "vmm/policy/control.h"
 #include "vmm/policy/filter.h"
 #include "vmm/policy/loop.h"
 #include "vmm/policy/setup.h"
@@ -42,8 +44,8 @@ namespace {
 
 using namespace wisp::policy;
 
-enum class Threads { kUnfiltered, kSetup, kLoop, kVcpu };
-constexpr const char* kNames[] = {"none", "setup", "loop", "vcpu"};
+enum class Threads { kUnfiltered, kSetup, kLoop, kControl, kVcpu };
+constexpr const char* kNames[] = {"none", "setup", "loop", "control", "vcpu"};
 
 [[noreturn]] void give_up(const char* what) {
     fprintf(stderr, "call-recorder: %s: %s\n", what, strerror(errno));
@@ -54,7 +56,8 @@ struct Policy {
     const char* name;
     std::span<const Rule> rules;
 };
-constexpr Policy kPolicies[] = {{"common", kCommon}, {"loop", kLoopRun}, {"vcpu", kVcpuRun}, {"setup", kSetUp}};
+constexpr Policy kPolicies[] = {
+    {"common", kCommon}, {"loop", kLoopRun}, {"control", kControlRun}, {"vcpu", kVcpuRun}, {"setup", kSetUp}};
 
 std::string name_of(const Policy& policy, size_t rule) {
     return std::string(policy.name) + "." + std::to_string(rule);
@@ -71,11 +74,13 @@ int list_rules() {
 std::vector<Policy> policies_of(Threads threads) {
     switch (threads) {
         case Threads::kSetup:
-            return {kPolicies[0], kPolicies[1], kPolicies[2], kPolicies[3]};
+            return {std::begin(kPolicies), std::end(kPolicies)};
         case Threads::kLoop:
             return {kPolicies[0], kPolicies[1]};
-        case Threads::kVcpu:
+        case Threads::kControl:
             return {kPolicies[0], kPolicies[2]};
+        case Threads::kVcpu:
+            return {kPolicies[0], kPolicies[3]};
         default:
             return {};
     }
@@ -107,7 +112,7 @@ public:
         if (!allowed) lines_.insert(head + "-" + call);
         if (info.entry.nr != SYS_seccomp) return;
         if (thread != program_)
-            threads = Threads::kVcpu;
+            threads = is_control(thread) ? Threads::kControl : Threads::kVcpu;
         else
             threads = threads == Threads::kUnfiltered ? Threads::kSetup : Threads::kLoop;
     }
@@ -120,6 +125,14 @@ public:
     }
 
 private:
+    bool is_control(pid_t thread) const {
+        char path[64], name[16] = {};
+        snprintf(path, sizeof path, "/proc/%d/task/%d/comm", program_, thread);
+        FILE* const file = fopen(path, "r");
+        if (!file || !fgets(name, sizeof name, file)) give_up(path);
+        fclose(file);
+        return strncmp(name, "fc_api", 6) == 0;
+    }
     Threads inherited() const { return threads_.empty() ? Threads::kUnfiltered : Threads::kSetup; }
 
     const pid_t program_;

@@ -9,7 +9,6 @@
 
 #include "vmm/devices/guest_page.h"
 #include "vmm/devices/i8042.h"
-#include "vmm/devices/pit.h"
 
 using namespace wisp;
 using Catch::Matchers::Contains;
@@ -182,53 +181,4 @@ TEST_CASE("platform state: what the guest reported of itself survives") {
     constexpr RecordType kRecord{"gpag", "guest_page", 1, Need::kRequired};
     CHECK_THAT(refusal(to, kRecord, {2, 0, 0, 0, 0}), Contains("guest_page.reported"));
     CHECK_THAT(refusal(to, kRecord, {1, 0, 0, 0, 0x80}), Contains("guest_page.exit_status"));
-}
-
-TEST_CASE("platform state: KVM's timer state survives, and its fields out of range are refused by name") {
-    const auto bytes_of = [](const kvm_pit_state2& state) {
-        RecordWriter writer;
-        {
-            const auto scope = writer.group(kGroup);
-            save_pit_state(writer, state);
-        }
-        return writer.take();
-    };
-    const auto back = [](const std::vector<std::byte>& bytes) -> Result<kvm_pit_state2> {
-        RecordReader group = TRY(RecordReader::open(bytes, kGroup));
-        return restore_pit_state(group);
-    };
-    kvm_pit_state2 state{};
-    state.flags = KVM_PIT_FLAGS_HPET_LEGACY;
-    unsigned number = 1;
-    for (auto& channel : state.channels) {
-        channel.count = 0x10000 - number;
-        channel.latched_count = static_cast<uint16_t>(number * 1000);
-        channel.count_latched = channel.read_state = channel.write_state = channel.rw_mode =
-            static_cast<uint8_t>(number);
-        channel.mode = static_cast<uint8_t>(number + 2);
-        channel.bcd = channel.gate = channel.status_latched = number % 2;
-        channel.status = channel.write_latch = 0xff;
-        channel.count_load_time = -static_cast<int64_t>(number);
-        ++number;
-    }
-    const auto same = back(bytes_of(state));
-    REQUIRE(same);
-    CHECK(memcmp(&*same, &state, sizeof state) == 0);
-
-    const auto said = [&](auto spoil) {
-        kvm_pit_state2 bad = state;
-        spoil(bad);
-        const auto refused = back(bytes_of(bad));
-        return refused ? std::string() : refused.error().message;
-    };
-    CHECK_THAT(said([](auto& bad) { bad.flags = 4; }), Contains("state.flags"));
-    CHECK_THAT(said([](auto& bad) { bad.channels[0].count = 0x10001; }), Contains("state.count:"));
-    CHECK_THAT(said([](auto& bad) { bad.channels[1].count_latched = 5; }), Contains("state.count_latched"));
-    CHECK_THAT(said([](auto& bad) { bad.channels[2].status_latched = 2; }), Contains("state.status_latched"));
-    CHECK_THAT(said([](auto& bad) { bad.channels[0].read_state = 5; }), Contains("state.read_state"));
-    CHECK_THAT(said([](auto& bad) { bad.channels[0].write_state = 5; }), Contains("state.write_state"));
-    CHECK_THAT(said([](auto& bad) { bad.channels[0].rw_mode = 5; }), Contains("state.rw_mode"));
-    CHECK_THAT(said([](auto& bad) { bad.channels[0].mode = 6; }), Contains("state.mode"));
-    CHECK_THAT(said([](auto& bad) { bad.channels[0].bcd = 2; }), Contains("state.bcd"));
-    CHECK_THAT(said([](auto& bad) { bad.channels[0].gate = 2; }), Contains("state.gate"));
 }

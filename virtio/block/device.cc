@@ -20,10 +20,12 @@ Block::Block(Loop& loop, BlockConfig config)
       name_("drive " + config_.id),
       engine_(config_.io_engine),
       queue_sizes_(config_.queues, limits::kMaxQueueSize),
-      rate_limiter_(loop, [this] {
-          ++counters_.rate_limiter_event_count;
-          serve_all();
-      }) {
+      rate_limiter_(loop,
+                    [this] {
+                        ++counters_.rate_limiter_event_count;
+                        serve_all();
+                    }),
+      queues_(loop, *this) {
     done_.reserve(limits::kBlockInFlight);
 }
 
@@ -106,45 +108,40 @@ void Block::read_config(uint32_t offset, std::span<std::byte> data) {
     space.max_discard_seg = space.max_write_zeroes_seg = 1;
     space.discard_sector_alignment = limits::kPageSize / kSectorSize;
     space.write_zeroes_may_unmap = 1;
-    const auto bytes = std::as_bytes(std::span(&space, 1));
-    for (size_t i = 0; i < data.size(); ++i) data[i] = offset + i < bytes.size() ? bytes[offset + i] : std::byte{0};
+    copy_config(space, offset, data);
 }
 
 // ---- life ----
 
 Result<void> Block::activate(Activation activation) {
-    CHECK(activity_ == Activity::kInactive);
-    activation_.emplace(activation);
     auto negotiated = [&](unsigned bit) { return (activation.features & (1ull << bit)) != 0; };
     limits_.flush = negotiated(VIRTIO_BLK_F_FLUSH);
     limits_.discard = negotiated(VIRTIO_BLK_F_DISCARD);
     limits_.write_zeroes = negotiated(VIRTIO_BLK_F_WRITE_ZEROES);
-    activity_ = Activity::kActive;
-    armed_ = true;  // as a driver finds it
-    polling_ = loop_.poll(*this);
+    queues_.activate(activation);
     return {};
 }
 
 void Block::on_kick(unsigned queue) {
     ++counters_.queue_event_count;
-    if (may_serve() && !activation_->queues[queue].has_available()) ++counters_.no_avail_buffer;
+    if (may_serve() && !queues_[queue].has_available()) ++counters_.no_avail_buffer;
     serve(queue);
 }
 
 void Block::reset(std::move_only_function<void()> drained) {
-    activity_ = Activity::kResetting;
+    queues_.start_drain();
     on_reset_drained_ = std::move(drained);
     settle();
 }
 
 void Block::pause(std::move_only_function<void()> paused) {
-    paused_ = true;
+    queues_.pause();
     on_paused_ = std::move(paused);
     settle();
 }
 
 void Block::resume() {
-    paused_ = false;
+    queues_.resume();
     serve_all();
 }
 
@@ -173,8 +170,8 @@ void Block::switch_file() {
     if (switched) {
         config_.path = replacement.path;
         // The driver knows one block size for good; what is not aligned to a larger one goes through the page cache.
-        if (activation_)
-            activation_->interrupt.change_config([this] { set_limits(); });
+        if (queues_.activated())
+            queues_.interrupt().change_config([this] { set_limits(); });
         else
             set_limits();
     } else {
@@ -189,20 +186,13 @@ void Block::switch_file() {
 // With nothing in flight, whoever waits for that goes on.
 void Block::end_drains() {
     if (pool_->in_use() > 0) return;
-    if (activity_ == Activity::kResetting && on_reset_drained_) {
-        activity_ = Activity::kInactive;
-        polling_.reset();
-        activation_.reset();
+    if (on_reset_drained_) {
+        queues_.deactivate();
         starved_ = false;
         std::exchange(on_reset_drained_, nullptr)();
     }
     if (replacement_) switch_file();
     if (on_paused_ && pool_->in_use() == 0) std::exchange(on_paused_, nullptr)();
-}
-
-void Block::set_broken(const char* reason) {
-    activity_ = Activity::kBroken;
-    activation_->interrupt.signal_needs_reset(reason);
 }
 
 }  // namespace wisp::virtio

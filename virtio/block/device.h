@@ -23,6 +23,7 @@
 #include "virtio/block/file.h"
 #include "virtio/block/request.h"
 #include "virtio/device.h"
+#include "virtio/device_queues.h"
 
 namespace wisp::virtio {
 
@@ -77,7 +78,6 @@ private:
     struct Request;
     /// Requests of a drive, so that none is allocated while the VM runs.
     class Pool;
-    enum class Activity : uint8_t { kInactive, kActive, kBroken, kResetting };
 
     Block(Loop& loop, BlockConfig config);
     Result<void> open();
@@ -85,13 +85,10 @@ private:
     void set_limits();
     void switch_file();
 
-    bool may_serve() const {
-        return activity_ == Activity::kActive && !paused_ && !replacement_ && !starved_ && !rate_limiter_.blocked();
-    }
+    bool may_serve() const { return queues_.serving() && !replacement_ && !starved_ && !rate_limiter_.blocked(); }
     void serve(unsigned queue);
     void serve_all();
     void take_requests(unsigned queue);
-    unsigned& budget();
     enum class Started : uint8_t { kYes, kNotNow };
     Started start(Request& request);
     void go(Request& request, const BlockRequest& parsed);
@@ -104,7 +101,6 @@ private:
     void record_latencies();
     void settle();
     void end_drains();
-    void set_broken(const char* reason);
 
     bool poll() override;
     bool arm() override;
@@ -133,14 +129,8 @@ private:
     std::unique_ptr<BlockIo> io_;
     RateLimiter rate_limiter_;
 
-    Activity activity_ = Activity::kInactive;
-    bool paused_ = false;
+    DeviceQueues queues_;
     bool starved_ = false;  // a queue was left with chains because the pool was empty
-    bool armed_ = false;    // the driver kicks, because nobody looks
-    std::optional<Activation> activation_;
-    Polling polling_;
-    unsigned budget_ = 0;  // requests that may still be taken in the loop's turn number …
-    uint64_t budget_turn_ = UINT64_MAX;
     BlockCounters counters_;
     uint64_t batch_started_ns_ = 0;  // when the requests that are being taken came out of the queue
     struct Done {

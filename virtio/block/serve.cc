@@ -52,26 +52,15 @@ BlockFile::Cache suitable_file(const BlockFile& file, const BlockTransfer& trans
 }  // namespace
 
 void Block::serve_all() {
-    if (!activation_) return;
-    for (unsigned i = 0; i < activation_->queues.size(); ++i) serve(i);
-}
-
-// What may be taken in this turn of the loop: a driver that never lets its queue become empty must not hold up the
-// rest.
-unsigned& Block::budget() {
-    if (budget_turn_ != loop_.turn_number()) {
-        budget_turn_ = loop_.turn_number();
-        budget_ = limits::kBlockServeBudget;
-    }
-    return budget_;
+    for (unsigned i = 0; i < queues_.count(); ++i) serve(i);
 }
 
 // The loop looks at the queues by itself, so the driver need not kick until the loop is about to sleep.
 bool Block::poll() {
     bool any = io_->poll();
     if (!may_serve()) return any;
-    for (unsigned i = 0; i < activation_->queues.size() && may_serve(); ++i) {
-        if (!activation_->queues[i].has_available()) continue;
+    for (unsigned i = 0; i < queues_.count() && may_serve(); ++i) {
+        if (!queues_[i].has_available()) continue;
         serve(i);
         any = true;
     }
@@ -80,9 +69,8 @@ bool Block::poll() {
 
 bool Block::arm() {
     bool any = io_->arm();
-    if (armed_ || !may_serve()) return any;
-    armed_ = true;
-    for (Queue& queue : activation_->queues) any |= queue.enable_notifications();
+    if (!may_serve()) return any;
+    for (unsigned i = 0; i < queues_.count(); ++i) any |= queues_.enable_notifications(i);
     return any;
 }
 
@@ -90,20 +78,19 @@ bool Block::arm() {
 // empty), the rate limiter, or the loop's next look.
 void Block::serve(unsigned index) {
     if (!may_serve()) return;
-    if (std::exchange(armed_, false))
-        for (Queue& queue : activation_->queues) queue.disable_notifications();
-    while (may_serve() && budget() > 0 && activation_->queues[index].has_available()) {
+    queues_.disable_notifications(index);
+    while (may_serve() && queues_[index].has_available() && queues_.begin_batch(index)) {
         take_requests(index);
         io_->submit();
         settle();
     }
-    if (budget() == 0 && activation_->queues[index].has_available()) ++counters_.remaining_reqs_count;
+    if (may_serve() && queues_[index].has_available()) ++counters_.remaining_reqs_count;
 }
 
 void Block::take_requests(unsigned index) {
-    Queue& queue = activation_->queues[index];
+    Queue& queue = queues_[index];
     batch_started_ns_ = monotonic_ns();
-    for (unsigned& left = budget(); left > 0; --left) {
+    while (queues_.batch_has_room(index)) {
         Request* request = pool_->take();
         if (!request) {
             starved_ = queue.has_available();
@@ -113,7 +100,7 @@ void Block::take_requests(unsigned index) {
         const Queue::Pop popped = queue.pop(request->chain, request->segments);
         if (popped != Queue::Pop::kChain) {
             pool_->give_back(*request);
-            if (popped == Queue::Pop::kBroken) set_broken(queue.fault());
+            if (popped == Queue::Pop::kBroken) queues_.set_broken(queue.fault());
             return;
         }
         request->queue = index;
@@ -122,6 +109,7 @@ void Block::take_requests(unsigned index) {
             pool_->give_back(*request);
             return;
         }
+        queues_.charge(index, request->has_data() ? request->data_size : 0);
     }
 }
 
@@ -130,7 +118,7 @@ Block::Started Block::start(Request& request) {
     request.to_fill = request.filled = 0;
     request.retries = 0;
     request.kind = BlockTransfer::Kind::kRead;
-    request.offset = request.length = 0;
+    request.offset = request.length = request.data_size = 0;
     request.started_ns = batch_started_ns_;
     if (request.chain.fault()) {
         ++counters_.invalid_reqs_count;
@@ -277,13 +265,13 @@ void Block::finish(Request& request, uint8_t status) {
         --pool_->writes;
         release_flushes(request);
     }
-    if (activity_ == Activity::kActive) {
+    if (queues_.active()) {
         // The used length counts bytes from the front without a gap: the status byte belongs to it if all before it is
         // filled.
         uint64_t written = request.filled;
         if (request.status.copy_from(std::as_bytes(std::span(&status, 1))) && request.filled == request.to_fill)
             ++written;
-        activation_->queues[request.queue].push(std::move(request.chain), static_cast<uint32_t>(written));
+        queues_[request.queue].push(std::move(request.chain), static_cast<uint32_t>(written));
     } else {
         request.chain.abandon();  // a queue that is broken or being reset is not touched any more
     }
@@ -296,10 +284,8 @@ void Block::on_batch_done() {
 
 // After a batch: tells the driver once for all of it, takes what had to wait for a free request, and lets drains end.
 void Block::settle() {
-    if (activity_ == Activity::kActive) {
-        bool wanted = false;
-        for (Queue& queue : activation_->queues) wanted |= queue.publish();
-        if (wanted) activation_->interrupt.signal_used();
+    if (queues_.active()) {
+        queues_.publish();
         loop_.expect_answer();
         record_latencies();  // after the driver knows
         if (starved_ && !pool_->empty()) {

@@ -15,7 +15,7 @@ using virtio::NetCounters;
 // Firecracker's keys, in its order.
 struct Key {
     const char* name;
-    uint64_t NetCounters::* counter;
+    Counter NetCounters::* counter;
 };
 constexpr Key kKeys[] = {
     {"activate_fails", &NetCounters::activate_fails},
@@ -52,7 +52,7 @@ void add(NetCounters& sum, const NetCounters& part) {
 }
 
 void visit(const NetCounters& counters, MetricsVisitor& visitor) {
-    for (const Key& key : kKeys) visitor.count(key.name, key.counter ? counters.*key.counter : 0);
+    for (const Key& key : kKeys) visitor.count(key.name, key.counter ? (counters.*key.counter).value() : 0);
     visitor.latency("tap_write_agg", counters.tap_write_agg);
 }
 

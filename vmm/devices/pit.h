@@ -5,14 +5,15 @@
 // process, because no device in the kernel has the port. It creates KVM's timer, and is applied to it. From then on KVM
 // answers.
 //
-// Threads: handle_*() on vCPU threads, several at once. save() and restore() need the vCPUs to be stopped.
-// Trust: the guest's accesses may be anything; a record for restore() too.
+// It has no state to save: VmState (vmm/kvm/vm_state.h) has KVM's timer, and creates it again in a VM that had one. Its
+// accesses do not exit then.
+//
+// Threads: handle_*() on vCPU threads, several at once. Trust: the guest's accesses may be anything.
 #pragma once
 
 #include <mutex>
 
 #include "base/bus.h"
-#include "base/record.h"
 #include "vmm/kvm/kvm.h"
 
 namespace wisp {
@@ -25,10 +26,6 @@ public:
     static constexpr uint64_t kSpeakerPort = 0x61;   // gate of channel 2, and its output
     BusDevice& counters() { return counters_; }
     BusDevice& speaker() { return speaker_; }
-
-    /// Whether the timer exists and, if so, KVM's state of it.
-    Result<void> save(RecordWriter& writer);
-    Result<void> restore(RecordReader& group);
 
 private:
     class Counters final : public BusDevice {
@@ -62,9 +59,5 @@ private:
     Counters counters_{*this};
     Speaker speaker_{*this};
 };
-
-/// KVM's state of an i8254, in a record of its own.
-void save_pit_state(RecordWriter& writer, const kvm_pit_state2& state);
-Result<kvm_pit_state2> restore_pit_state(RecordReader& group);
 
 }  // namespace wisp

@@ -18,7 +18,7 @@
 #include "base/latency.h"
 #include "base/result.h"
 #include "base/worker.h"
-#include "vmm/kvm/kvm.h"
+#include "vmm/kvm/vcpu_fd.h"
 #include "vmm/stop.h"
 #include "vmm/timeline.h"
 

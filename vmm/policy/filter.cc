@@ -46,10 +46,6 @@ Result<void> install(std::span<const sock_filter> filter, unsigned flags) {
     return {};
 }
 
-size_t program_length(Phase phase) {
-    return filter_of(phase).size();
-}
-
 const char* call_name(int number) {
     if (number < 0 || static_cast<size_t>(number) >= std::size(kCallNames) || !kCallNames[number][0]) return "?";
     return kCallNames[number];

@@ -48,8 +48,6 @@ inline constexpr Rule kLoopRun[] = {
     allow_ioctl(TUNSETOFFLOAD, "what a tap leaves to the driver that has just taken its features"),
     // virtio-vsock
     allow("accept4", "a host program connects to the guest"),
-    allow("recvfrom", "its CONNECT line"),
-    allow("sendto", "the answer to it"),
     allow("shutdown", "a direction of a connection has no more to say"),
     allow("socket", is(0, AF_UNIX), "the guest connects to the host"),
     allow("connect", "to whoever listens at the path of its port"),

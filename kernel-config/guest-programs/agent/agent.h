@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The guest's agent: runs commands that a host program sends over vsock. The protocol is in ../README.md.
+// The guest's agent: runs commands that a host program sends over vsock. The protocol is in ../../README.md.
 // One program, called as wisp-agent or vsock-connect.
 #pragma once
 

@@ -5,9 +5,11 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -51,6 +53,14 @@ inline long write(int fd, const void* bytes, size_t size) {
 inline int dup2(int from, int to) {
     return static_cast<int>(call(SYS_dup2, from, to));
 }
+// To descriptor `to`, which must differ, and which exec closes.
+inline int dup3(int from, int to) {
+    return static_cast<int>(call(SYS_dup3, from, to, O_CLOEXEC));
+}
+// Closes `first` and every descriptor above it.
+inline void close_from(int first) {
+    call(SYS_close_range, first, ~0U, 0);
+}
 inline int mkdir(const char* path, int mode) {
     return static_cast<int>(call(SYS_mkdir, as_long(path), mode));
 }
@@ -69,6 +79,16 @@ inline void sync() {
 
 inline int poll(struct pollfd* fds, unsigned count, int timeout_ms) {
     return static_cast<int>(call(SYS_poll, as_long(fds), count, timeout_ms));
+}
+inline int epoll_create() {
+    return static_cast<int>(call(SYS_epoll_create1, EPOLL_CLOEXEC));
+}
+inline int epoll_change(int epoll, int operation, int fd, const epoll_event& event) {
+    return static_cast<int>(call(SYS_epoll_ctl, epoll, operation, fd, as_long(&event)));
+}
+// Waits without a limit. The number of events, or -EINTR.
+inline int epoll_wait(int epoll, epoll_event* events, int count) {
+    return static_cast<int>(call(SYS_epoll_wait, epoll, as_long(events), count, -1));
 }
 inline int pipe(int* ends, int flags) {
     return static_cast<int>(call(SYS_pipe2, as_long(ends), flags | O_CLOEXEC));
@@ -97,6 +117,10 @@ inline int shutdown(int fd, int how) {
 }
 inline long send(int fd, const void* bytes, size_t size) {
     return call(SYS_sendto, fd, as_long(bytes), static_cast<long>(size), MSG_NOSIGNAL);
+}
+// What the next read would return, without waiting and without taking it: 0 at the stream's end.
+inline long peek(int fd, void* buffer, size_t size) {
+    return call(SYS_recvfrom, fd, as_long(buffer), static_cast<long>(size), MSG_PEEK | MSG_DONTWAIT);
 }
 
 // -- mounts and memory
@@ -142,6 +166,27 @@ inline int pidfd_open(int pid) {
 }
 inline int wait(int pid, int* status) {
     return static_cast<int>(call(SYS_wait4, pid, as_long(status), 0, 0));
+}
+// How the kernel takes a signal's action. SIG_DFL and SIG_IGN need no restorer.
+struct KernelSignalAction {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)();
+    SignalSet mask;
+};
+inline int set_signal_action(int number, void (*handler)(int)) {
+    const KernelSignalAction action{.handler = handler, .flags = 0, .restorer = nullptr, .mask = 0};
+    return static_cast<int>(call(SYS_rt_sigaction, number, as_long(&action), 0, sizeof action.mask));
+}
+inline void set_signal_ignored(int number) {
+    set_signal_action(number, SIG_IGN);
+}
+inline void set_signal_default(int number) {
+    set_signal_action(number, SIG_DFL);
+}
+inline int set_descriptor_limit(rlim_t soft, rlim_t hard) {
+    const rlimit limit{.rlim_cur = soft, .rlim_max = hard};
+    return static_cast<int>(call(SYS_prlimit64, 0, RLIMIT_NOFILE, as_long(&limit), 0));
 }
 inline int block_signals(SignalSet set) {
     return static_cast<int>(call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&set), 0, sizeof set));

@@ -10,7 +10,7 @@
 // -- main.cc
 int run_program(int argument_count, const char* const* arguments);
 
-// -- host_page.cc: the page at 0xc0000000 by which a guest speaks to its monitor (see ../README.md)
+// -- host_page.cc: the page at 0xc0000000 by which a guest speaks to its monitor (see ../../README.md)
 bool report_boot();  // false if /dev/mem is not there
 void report_exit_status(int status);
 
