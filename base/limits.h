@@ -99,7 +99,9 @@ inline constexpr unsigned kMaxDescriptorsClosedAfterExit = kMaxVcpus + 1;  // a 
 
 // Console
 inline constexpr size_t kConsoleOutput = 16 << 10;  // bytes from the guest that wait for the sink
-inline constexpr size_t kConsoleInput = 64;         // bytes to the guest: the 16550's FIFO of this device
+inline constexpr uint64_t kConsolePatience_ms =
+    1000;                                    // without a byte taken: then output is dropped until it takes some
+inline constexpr size_t kConsoleInput = 64;  // bytes to the guest: the 16550's FIFO of this device
 
 // Records of saved state
 inline constexpr size_t kMaxRecordBytes = 64 << 20;  // one record with all that is in it
