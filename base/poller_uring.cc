@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/poller.h"
 #include "base/ring.h"
 
@@ -50,6 +52,7 @@ public:
         CHECK(slot.state == Slot::State::kWatching || slot.state == Slot::State::kEnded);
         slot.watcher = nullptr;
         if (slot.state == Slot::State::kEnded) {
+            --ended_;
             slot.state = Slot::State::kFree;
             return;
         }
@@ -61,6 +64,7 @@ public:
     }
 
     Result<void> wait(int64_t timeout_ns) override {
+        if (ended_ > 0) timeout_ns = retry_ended(timeout_ns);
         TRY(ring_.submit_and_wait(timeout_ns));
         return {};
     }
@@ -81,6 +85,7 @@ public:
 
 private:
     struct Slot final : Completion {
+        /// kEnded: the kernel refused the poll; it is asked again.
         enum class State { kFree, kWatching, kRemoving, kEnded };
         explicit Slot(UringPoller& owner) : poller(owner) {}
 
@@ -104,8 +109,12 @@ private:
             }
             // A multishot poll ends by itself when the completion queue is full, or when another ring woke it.
             if (last && result >= 0) arm();
-            if (last && result < 0) state = State::kEnded;
-            watcher->on_ready(result >= 0 ? static_cast<uint32_t>(result) : static_cast<uint32_t>(EPOLLERR));
+            if (last && result < 0) {
+                state = State::kEnded;
+                poller.on_ended(result);
+            }
+            // The descriptor may be ready for anything, as long as nothing watches it.
+            watcher->on_ready(result >= 0 ? static_cast<uint32_t>(result) : events);
         }
 
         void on_cancelled(int32_t result) {
@@ -137,9 +146,33 @@ private:
         Cancelled cancelled{*this};
     };
 
+    void on_ended(int32_t result) {
+        LOG_LIMITED("the host cannot watch a descriptor: %s: it is asked again every %lu ms",
+                    errno_text(-result).c_str(), static_cast<unsigned long>(limits::kWatchRetry_ms));
+        if (ended_++ == 0) retry_ns_ = monotonic_ns() + limits::kWatchRetry_ms * 1'000'000;
+    }
+
+    // Asks again for the polls that the kernel refused, if it is time. Returns how long to wait at most.
+    int64_t retry_ended(int64_t timeout_ns) {
+        const uint64_t now_ns = monotonic_ns();
+        if (now_ns < retry_ns_) {
+            const auto left_ns = static_cast<int64_t>(retry_ns_ - now_ns);
+            return timeout_ns < 0 ? left_ns : std::min(timeout_ns, left_ns);
+        }
+        ended_ = 0;
+        for (const auto& slot : slots_) {
+            if (!slot || slot->state != Slot::State::kEnded) continue;
+            slot->state = Slot::State::kWatching;
+            slot->arm();
+        }
+        return timeout_ns;
+    }
+
     // Slots before the ring: the ring goes first, so no completion can find its slot gone.
     std::array<std::unique_ptr<Slot>, limits::kMaxWatches> slots_;
     unsigned next_file_slot_ = 0;
+    unsigned ended_ = 0;     // slots whose poll the kernel refused
+    uint64_t retry_ns_ = 0;  // when they are tried again
     Ring ring_;
 };
 
