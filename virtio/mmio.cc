@@ -68,7 +68,7 @@ MmioTransport::MmioTransport(Loop& loop, const GuestMemory& memory, std::unique_
     registers_.queues.resize(device_->queue_max_sizes().size());
 }
 
-// A vCPU must not be waiting here, and what was posted has run or never will.
+// No vCPU may be waiting for a reset any more.
 MmioTransport::~MmioTransport() = default;
 
 Result<std::unique_ptr<MmioTransport>> MmioTransport::create(Loop& loop, const GuestMemory& memory,
@@ -223,7 +223,7 @@ void MmioTransport::write_driver_features(uint32_t value) {
     registers_.driver_features = (registers_.driver_features & ~mask) | static_cast<uint64_t>(value) << (32 * select);
 }
 
-// Queues are set up between FEATURES_OK and DRIVER_OK, each until it is ready; from then on nothing of them moves.
+// A queue may be set up between FEATURES_OK and DRIVER_OK, until it is ready. After that its layout does not change.
 void MmioTransport::write_queue_register(uint32_t offset, uint32_t value) {
     if (!has_status(kFeaturesOk, kDriverOk | kFailed)) return refuse("not the time to set up queues", offset, value);
     if (registers_.queue_select >= registers_.queues.size()) return refuse("no such queue", offset, value);
@@ -311,7 +311,7 @@ void MmioTransport::clear_registers() {
 // ---- loop thread ----
 
 void MmioTransport::on_kick(unsigned queue) {
-    // Before activation and after a fault a kick means nothing; after a reset it is an old one.
+    // A kick before activation, after a fault or after a reset has no meaning: activate() looks at each queue.
     if (phase_ == Phase::kActive) device_->on_kick(queue);
 }
 
@@ -414,7 +414,7 @@ Result<void> MmioTransport::apply(const State& state) {
     }
     interrupt_status_ = state.interrupt_status;
     config_generation_ = state.config_generation;
-    // An interrupt that was raised and not yet delivered must not be lost; one too many does no harm.
+    // The saved VM may not have delivered an interrupt that it had raised. One too many does no harm.
     if (state.interrupt_status) signal_eventfd(irq_.get());
     if (!(state.status & kDriverOk)) return {};
     if (state.status & kNeedsReset) {
