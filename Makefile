@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 #   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
-#   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
+#   make demo       installs what it needs, boots Debian's kernel in a VM, then builds a small kernel and boots that
 #   make test       all tests, on any host          make bench BENCH=boot|start|api|block|net|vsock|jail [PEER=path]
-#   make check      format, lint, include direction
+#   make check      format, lint, clang-tidy, include direction; PART=tidy: one part of it
+#   make install    into $(DESTDIR)$(PREFIX), /usr/local by default: the programs, and the guest's kernel and images if they are built
 #   make fuzz FUZZ=block_request SECONDS=60     one target of tests/fuzz, with libFuzzer
 #
 # SAN=address,undefined or SAN=thread builds a second tree with those sanitizers; `make test SAN=…` runs units, fuzz corpora and
@@ -18,7 +19,7 @@ OPT ?= -O2
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
 # With sanitizers the compiler loses track of what is initialized, in its own library too.
 WARN += $(if $(SAN),-Wno-maybe-uninitialized) $(if $(findstring thread,$(SAN)),-Wno-tsan)
-HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fcf-protection -fstack-clash-protection
+HARDEN := $(if $(SAN),-D_GLIBCXX_ASSERTIONS,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fcf-protection -fstack-clash-protection
 CXXFLAGS += -std=c++23 $(OPT) -g1 $(WARN) $(HARDEN) -fno-exceptions -fno-rtti -fno-plt -ffunction-sections -fdata-sections \
             -I. $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize=vptr -fno-omit-frame-pointer)
 LDFLAGS += -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
@@ -57,18 +58,15 @@ kernel:
 rootfs:
 	@kernel-config/build-rootfs
 
-.PHONY: demo test check bench
-demo: setup-build-kernel-lab
-	@$(MAKE) --no-print-directory -j$(shell nproc) programs
-	@$(MAKE) --no-print-directory kernel
-	@$(MAKE) --no-print-directory rootfs
+.PHONY: demo test check bench bench-picture install uninstall
+demo:
 	@demo/run
 
 TESTED := programs bench-block-tools $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests fuzz-replay \
           $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools bench-net-tools $(OUT)/tests/net_probe \
           $(OUT)/tests/block_probe
 ifeq ($(SAN),)
-test: setup-build-kernel-lab-test
+test: setup-build-kernel-rootfs-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
@@ -82,14 +80,32 @@ test: setup-build-test
 endif
 
 check: setup-build-check
-	@/usr/bin/python3 -B tests/check.py
+	@/usr/bin/python3 -B tests/check.py $(PART)
 
-bench: setup-build-kernel-lab-test
+bench: setup-build-kernel-rootfs-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer $(BUILD)/bench/first_line $(BUILD)/bench/api_client bench-block-tools bench-vsock-tools bench-net-tools \
 	    $(BUILD)/bench/jail_payload $(OUT)/tests/call-recorder
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
 	@/usr/bin/python3 -B bench/$(or $(BENCH),start).py
+
+# A picture of what the last benchmarks wrote: $(BUILD)/bench/benchmarks.svg.
+bench-picture:
+	@/usr/bin/python3 -B bench/picture.py
+
+# The kernel and the images are installed only where they are built: `make kernel rootfs`.
+PREFIX ?= /usr/local
+PROGRAMS := wisp wisp-jailer
+IMAGES := kernel/vmlinux kernel/bzImage rootfs.ext4 initrd.cpio.gz
+install: programs
+	@install -d $(DESTDIR)$(PREFIX)/bin
+	@install -m 755 $(patsubst %,$(OUT)/%,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	@for image in $(wildcard $(patsubst %,$(BUILD)/%,$(IMAGES))); do \
+	    install -D -m 644 "$$image" "$(DESTDIR)$(PREFIX)/share/wisp/$${image##*/}" || exit 1; done
+	@echo "installed in $(DESTDIR)$(PREFIX): $(PROGRAMS) $(notdir $(wildcard $(patsubst %,$(BUILD)/%,$(IMAGES))))"
+uninstall:
+	@rm -f $(patsubst %,$(DESTDIR)$(PREFIX)/bin/%,$(PROGRAMS)) $(patsubst %,$(DESTDIR)$(PREFIX)/share/wisp/%,$(notdir $(IMAGES)))
+	@rmdir $(DESTDIR)$(PREFIX)/share/wisp 2>/dev/null || true
 
 $(OUT)/wisp: $(call objects,wisp/main.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"

@@ -62,7 +62,8 @@ void patch_drive(Call call) {
     if (!patch) return;
     if (patch->drive_id != call.path[1])
         return call.refuse("The id from the path does not match the id from the body!");
-    call.reply(call.controller.patch_drive(*patch));
+    Controller& controller = call.controller;
+    controller.patch_drive(*patch, std::move(call).later());
 }
 
 /// Interfaces tell which ids they are that differ.
@@ -82,7 +83,9 @@ void put_network_interface(Call call) {
 void patch_network_interface(Call call) {
     if (!call.has_id()) return;
     const auto patch = call.body<NetworkInterfacePatch>();
-    if (patch && same_id(call, patch->iface_id)) call.reply(call.controller.patch_network_interface(*patch));
+    if (!patch || !same_id(call, patch->iface_id)) return;
+    Controller& controller = call.controller;
+    controller.patch_network_interface(*patch, std::move(call).later());
 }
 
 void hot_unplug(Call call) {

@@ -8,7 +8,6 @@ namespace wisp {
 enum class ExitCode : int {
     kOk = 0,                  ///< the guest reset or powered off, or a print-and-leave flag was served
     kGenericError = 1,        ///< unhandled vCPU exit (a triple fault, for one), failed snapshot load, anything unnamed
-    kUnexpectedError = 2,     ///< a state that cannot be
     kBadSyscall = 148,        ///< SIGSYS: a system call that the policy refuses
     kSigBus = 149,            ///< SIGBUS
     kSigSegv = 150,           ///< SIGSEGV

@@ -61,6 +61,9 @@ inline constexpr uint64_t kVsockConnectTimeout_ms =
 inline constexpr uint64_t kVsockShutdownTimeout_ms = 2000;  // for the guest to confirm an end; Firecracker's bound
 inline constexpr uint64_t kVsockLingerTimeout_ms = 10'000;  // without progress, for data of a guest that has gone
 inline constexpr uint64_t kVsockConnectRetry_ms = 5;        // between attempts while a host program's backlog is full
+inline constexpr uint64_t kVsockStallRetry_ms = 250;        // of a socket that took nothing, in case no event tells
+inline constexpr uint64_t kVsockAcceptRetry_ms = 20;        // while the host refuses us a descriptor
+inline constexpr unsigned kVsockRetriesAtOnce = 16;         // connections of each kind that are tried again at a time
 inline constexpr unsigned kVsockDescriptors = kVsockConnections + 256;  // open files that the process should be allowed
 
 // virtio-net
@@ -70,15 +73,22 @@ inline constexpr unsigned kNetReceiveBatch = 16;  // the same from the tap; each
 inline constexpr unsigned kNetSlices = 1024;      // segments of the chains that are in hand, in each direction
 inline constexpr uint64_t kNetPatience_ns = 20'000'000;  // for buffers that a waiting frame needs, where there are some
 inline constexpr uint64_t kNetExpectation_ns = 200'000;  // for buffers that the next frame may need, in the same case
-inline constexpr unsigned kTapTries = 20;                // to open a tap that is in use …
-inline constexpr long kTapPause_ns = 5'000'000;          // … with so much time between them
-inline constexpr unsigned kNetIdleEvents = 16;           // of a tap whose frames nobody can take; then it is left alone
+inline constexpr uint64_t kNetWatchRetry_ms = 10;  // until a tap is asked again that the host could not watch or read
+inline constexpr unsigned kTapTries = 20;          // to open a tap that is in use …
+inline constexpr long kTapPause_ns = 5'000'000;    // … with so much time between them
+inline constexpr unsigned kNetIdleEvents = 16;     // of a tap whose frames nobody can take; then it is left alone
 
 // vCPUs
+inline constexpr unsigned kMaxExitsToComplete = 16;           // of one instruction, before its vCPU is paused
+inline constexpr uint64_t kPauseDeadline_ns = 5'000'000'000;  // for vCPUs and devices to stand still
+inline constexpr uint64_t kCloseDeadline_ns = 500'000'000;    // for the devices to finish at the end of the process
+inline constexpr uint64_t kLaneSpin_ns = 200'000;             // for a lane that waits for the other, before it blocks
+inline constexpr uint64_t kLaneTakeOver_ns = 1'000'000;  // after which it takes over what it may of the other's steps
 inline constexpr unsigned kMaxRunsRefused =
     100'000;  // KVM_RUN with EAGAIN in a row: a vCPU that waits for its INIT has few
 
 // Event loop
+inline constexpr size_t kMailboxMessages = 32;       // from another thread, waiting for the loop
 inline constexpr uint64_t kTurnBytes = 8 << 20;      // all that the sources of a loop move in one turn
 inline constexpr uint64_t kTurn_ns = 2'000'000;      // how long they go on in one turn
 inline constexpr uint64_t kTurnItemBytes = 2 << 10;  // a request, frame or packet costs as much as so many bytes

@@ -38,7 +38,9 @@ void Watch::reset() {
 }
 
 void Timer::arm(uint64_t delay_ns) {
-    loop_.arm(*this, monotonic_ns() + delay_ns);
+    uint64_t deadline_ns;
+    if (__builtin_add_overflow(monotonic_ns(), delay_ns, &deadline_ns)) deadline_ns = UINT64_MAX;
+    loop_.arm(*this, deadline_ns);
 }
 
 void Timer::cancel() {
@@ -220,13 +222,15 @@ int64_t Loop::nearest_timer_ns(int64_t timeout_ns) const {
     if (timers_.empty()) return timeout_ns;
     const uint64_t now = monotonic_ns();
     const uint64_t deadline = timers_.front()->deadline_ns_;
-    const auto left = static_cast<int64_t>(deadline > now ? deadline - now : 0);
+    const uint64_t left_ns = deadline > now ? deadline - now : 0;
+    const auto left = static_cast<int64_t>(std::min<uint64_t>(left_ns, INT64_MAX));
     return timeout_ns < 0 ? left : std::min(left, timeout_ns);
 }
 
 void Loop::arm(Timer& timer, uint64_t deadline_ns) {
     timer.cancel();
     timer.deadline_ns_ = deadline_ns;
+    timer.armed_in_pass_ = timer_pass_;
     const auto later = std::upper_bound(timers_.begin(), timers_.end(), &timer, [](const Timer* a, const Timer* b) {
         return a->deadline_ns_ < b->deadline_ns_;
     });
@@ -238,11 +242,17 @@ void Loop::disarm(Timer& timer) {
     timer.deadline_ns_ = 0;
 }
 
+// A timer that is armed in this pass, by a callback of it, waits for the next one: a callback that arms its timer with
+// 0 would keep the loop here for ever.
 void Loop::run_timers() {
     if (timers_.empty()) return;
+    ++timer_pass_;
     const uint64_t now = monotonic_ns();
-    while (!timers_.empty() && timers_.front()->deadline_ns_ <= now) {
-        Timer& due = *timers_.front();
+    for (;;) {
+        const auto next =
+            std::ranges::find_if(timers_, [&](const Timer* timer) { return timer->armed_in_pass_ != timer_pass_; });
+        if (next == timers_.end() || (*next)->deadline_ns_ > now) return;
+        Timer& due = **next;
         disarm(due);
         due.on_expire_();
     }

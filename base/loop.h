@@ -153,7 +153,9 @@ public:
     Timer& operator=(const Timer&) = delete;
     ~Timer() { cancel(); }
 
-    /// Expires once, `delay_ns` from now; arming again replaces the earlier deadline.
+    /// Expires once, `delay_ns` from now; arming again replaces the earlier deadline. A turn of the loop expires each
+    /// timer at most once: one that its own callback arms with 0 expires in the next turn. A deadline past the end of
+    /// time is never reached.
     void arm(uint64_t delay_ns);
     void cancel();
     bool armed() const { return deadline_ns_ != 0; }
@@ -162,7 +164,8 @@ private:
     friend class Loop;
     Loop& loop_;
     std::function<void()> on_expire_;
-    uint64_t deadline_ns_ = 0;  // CLOCK_MONOTONIC; 0: not armed
+    uint64_t deadline_ns_ = 0;    // CLOCK_MONOTONIC; 0: not armed
+    uint64_t armed_in_pass_ = 0;  // the pass of Loop::run_timers() that arm() ran in or after
 };
 
 /// CLOCK_MONOTONIC in nanoseconds.
@@ -240,7 +243,8 @@ private:
 
     std::unique_ptr<Poller> poller_;
     std::string fallback_reason_;
-    std::vector<Timer*> timers_;
+    std::vector<Timer*> timers_;  // by deadline
+    uint64_t timer_pass_ = 0;
     uint64_t turn_number_ = 0;
 
     std::vector<PollSource*> sources_;

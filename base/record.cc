@@ -225,6 +225,12 @@ Result<std::span<const std::byte>> RecordReader::take(const char* field, size_t 
     return taken;
 }
 
+Result<void> RecordReader::check_range(const char* field, uint64_t value, uint64_t min, uint64_t max) const {
+    if (value >= min && value <= max) return {};
+    const unsigned long long values[] = {value, min, max};
+    return refuse(field, "%llu is out of range, %llu to %llu", values[0], values[1], values[2]);
+}
+
 Result<bool> RecordReader::boolean(const char* field) {
     return TRY(u8(field, 0, 1))
     != 0;

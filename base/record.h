@@ -171,6 +171,9 @@ public:
     Result<std::span<const std::byte>> blob(const char* field, size_t max_size);
     Result<std::string> text(const char* field, size_t max_size);
 
+    /// An error unless `min` <= `value` <= `max`: for fields of a structure.
+    Result<void> check_range(const char* field, uint64_t value, uint64_t min, uint64_t max) const;
+
     /// All was read: a leaf has no byte left, a group no required record that was not taken. Call it at the end.
     [[nodiscard]] Result<void> finish() const;
 
@@ -197,9 +200,7 @@ private:
     template <std::unsigned_integral T>
     Result<T> number(const char* field, T min, T max) {
         const T value = TRY(structure<LittleEndian<T>>(field));
-        if (value < min || value > max)
-            return refuse(field, "%llu is out of range, %llu to %llu", static_cast<unsigned long long>(value),
-                          static_cast<unsigned long long>(min), static_cast<unsigned long long>(max));
+        TRY(check_range(field, value, min, max));
         return value;
     }
 

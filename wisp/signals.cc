@@ -55,10 +55,6 @@ void on_fatal_signal(int number, siginfo_t* info, void*) {
 
 }  // namespace
 
-int kernel_lease_signal() {
-    return SIGRTMIN + 1;
-}
-
 void install_fatal_signal_handlers() {
     for (const FatalSignal& fatal : kFatalSignals) {
         struct sigaction action{};
@@ -73,7 +69,7 @@ Result<std::unique_ptr<SignalWatch>> SignalWatch::create(Loop& loop, std::functi
     std::unique_ptr<SignalWatch> watch(new SignalWatch(std::move(on_signal)));
     sigset_t set;
     sigemptyset(&set);
-    for (const int number : {SIGINT, SIGTERM, kernel_lease_signal()}) sigaddset(&set, number);
+    for (const int number : {SIGINT, SIGTERM}) sigaddset(&set, number);
     sigprocmask(SIG_BLOCK, &set, nullptr);
     watch->fd_.reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!watch->fd_.valid()) return fail_errno("cannot create a signalfd");

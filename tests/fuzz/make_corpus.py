@@ -228,7 +228,7 @@ def kernels():
     seed("kernel_image", "elf", elf((1, 5, 0, 0x1000000, 0x1000000, 300, 0x2000, 4096), parts=code.ljust(300, b"\x90")))
     seed("kernel_image", "pvh", elf((1, 5, 0, 0x1000000, 0x1000000, 300, 300, 4096), (4, 4, 176, 0, 0, len(note), len(note), 4),
                                     parts=note.ljust(200, b"\x90")))
-    seed("kernel_image", "mapped", elf((1, 5, 4096, 0x1000000, 0x1000000, 8192, 8192, 4096)).ljust(4096, b"\0") + code.ljust(8192, b"\0"))
+    seed("kernel_image", "two_pages", elf((1, 5, 4096, 0x1000000, 0x1000000, 8192, 8192, 4096)).ljust(4096, b"\0") + code.ljust(8192, b"\0"))
     seed("kernel_image", "bzimage", at(
         0x800, _497=b"\1", _510=b"\x55\xaa\xeb\x66HdrS\x0f\2", _529=b"\1", _532=struct.pack("<I", 0x100000), _560=struct.pack("<I", 0x200000),
         _564=b"\1\x15\1\0", _568=struct.pack("<I", 2047), _600=struct.pack("<Q", 0x1000000), _608=struct.pack("<I", 0x100000), _1024=code))

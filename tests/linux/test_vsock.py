@@ -100,6 +100,34 @@ def test_half_close_of_the_host_is_the_end_of_input(tmp_path):
         assert result.output.split() == [b"5", b"still", b"here"] and result.status == 0
 
 
+@contextlib.contextmanager
+def many_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_agent_takes_dials_faster_than_it_can_start_commands(tmp_path):
+    with guest(tmp_path, mem_mib=256) as agent:
+        for _ in range(30):
+            for each in [vsock_agent.connect(agent.uds_path, agent.port, wisp.LIMIT_S) for _ in range(20)]:
+                each.close()
+        assert agent.run(["echo", "still here"]).output == b"still here\n"
+
+
+def test_the_agent_takes_a_thousand_dials_at_once(tmp_path):
+    """All are open before the first command is sent, and the last one is served first: none holds up another."""
+    with many_descriptors(), guest(tmp_path, mem_mib=256) as agent:
+        streams = [vsock_agent.connect(agent.uds_path, agent.port, wisp.LIMIT_S) for _ in range(1000)]
+        for number, stream in reversed(list(enumerate(streams))):
+            if number % 10:
+                stream.close()
+                continue
+            command = vsock_agent.Command(stream, ["echo", str(number)])
+            assert command.wait(wisp.LIMIT_S).output == f"{number}\n".encode()
+
+
 def runs(agent, command):
     return command.encode() in agent.run(["ps", "-o", "args"]).output.splitlines()
 
@@ -254,9 +282,7 @@ def exchange(streams):
 
 
 def test_a_thousand_connections_at_once(tmp_path, seed):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    with echo_guest(tmp_path) as agent:
+    with many_descriptors(), echo_guest(tmp_path) as agent:
         before = descriptors(agent.vm)
         streams = [EchoStream(vsock_agent.connect(agent.uds_path, ECHO_PORT, wisp.LIMIT_S), seed.randbytes(1 + seed.randrange(8000)))
                    for _ in range(1000)]
@@ -268,7 +294,6 @@ def test_a_thousand_connections_at_once(tmp_path, seed):
                 each.stream.shutdown(socket.SHUT_WR)
             each.stream.close()
         only_the_agent_is_left(agent.vm, before)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_random_sizes_come_back_as_they_were(tmp_path, seed):

@@ -160,3 +160,11 @@ def copy_of(path, folder):
     target = f"{folder}/{os.path.basename(path)}"
     shutil.copyfile(path, target)
     return target
+
+
+def wait_until(condition):
+    """Until condition() is true."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(0.01)

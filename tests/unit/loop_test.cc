@@ -106,6 +106,44 @@ TEST_CASE("loop: timers expire in order of their deadlines, and not when cancell
     }
 }
 
+TEST_CASE("loop: a turn expires each timer once, however often its callback arms it again") {
+    for (const auto backend : kBackends) {
+        auto loop = make_loop(backend);
+        int expired = 0, others = 0;
+        std::optional<Timer> timer;
+        timer.emplace(*loop, [&] {
+            ++expired;
+            if (expired < 1000) timer->arm(0);
+        });
+        Timer other(*loop, [&] { ++others; });
+        timer->arm(0);
+        other.arm(0);
+        REQUIRE(loop->turn(-1).has_value());
+        CHECK(expired == 1);
+        CHECK(others == 1);
+        for (int turn = 2; turn < 10; ++turn) {
+            REQUIRE(loop->turn(-1).has_value());
+            CHECK(expired == turn);
+        }
+        timer->cancel();
+    }
+}
+
+TEST_CASE("loop: a timer past the end of time does not expire, and others do") {
+    for (const auto backend : kBackends) {
+        auto loop = make_loop(backend);
+        int never = 0, soon = 0;
+        Timer first(*loop, [&] { ++never; }), second(*loop, [&] { ++never; }), third(*loop, [&] { ++soon; });
+        first.arm(UINT64_MAX);
+        second.arm(UINT64_MAX - monotonic_ns() - 1'000'000'000);
+        REQUIRE(loop->turn(0).has_value());
+        third.arm(1000);
+        while (soon == 0) REQUIRE(loop->turn(-1).has_value());
+        CHECK(never == 0);
+        CHECK(first.armed());
+    }
+}
+
 TEST_CASE("loop: a doorbell rung by another thread is answered on the loop, and stop ends run") {
     for (const auto backend : kBackends) {
         auto loop = make_loop(backend);

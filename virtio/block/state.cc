@@ -27,7 +27,6 @@ constexpr uint32_t kLargestBlock = 64 << 10;
 
 void Block::save(RecordWriter& writer) const {
     CHECK(pool_->in_use() == 0);
-    const auto drive = writer.group(kRecord);
     {
         const auto disk = writer.leaf(kDisk);
         writer.u64(sectors_);
@@ -37,10 +36,11 @@ void Block::save(RecordWriter& writer) const {
         writer.boolean(config_.read_only);
         writer.bytes(std::as_bytes(std::span(file_.device_id)));
     }
+    const auto limiter = writer.leaf(RateLimiter::kRecord);
     rate_limiter_.save(writer);
 }
 
-Result<void> Block::restore(RecordReader reader) {
+Result<void> Block::restore(RecordReader& reader) {
     CHECK(!queues_.activated());
     RecordReader disk = TRY(reader.record(kDisk));
     const uint64_t sectors = TRY(disk.u64("sectors"));
@@ -60,8 +60,8 @@ Result<void> Block::restore(RecordReader reader) {
     std::string device_id(VIRTIO_BLK_ID_BYTES, '\0');
     TRY(disk.bytes("device_id", std::as_writable_bytes(std::span(device_id))));
     TRY(disk.finish());
-    TRY(rate_limiter_.restore(TRY(reader.record(RateLimiter::kRecord))));
-    TRY(reader.finish());
+    RecordReader limiter = TRY(reader.record(RateLimiter::kRecord));
+    TRY(rate_limiter_.restore(limiter));
 
     file_.sectors = sectors;
     file_.device_id = std::move(device_id);

@@ -3,190 +3,128 @@
 // A vsock device's life: what it shows the driver, activation, reset, pause; and one turn of its work.
 #include "virtio/vsock/device.h"
 
-#include <sys/epoll.h>
-
-#include "base/check.h"
 #include "base/log.h"
-#include "base/unix_socket.h"
-#include "virtio/vsock/link.h"
 
 namespace wisp::virtio {
 
-namespace {
-
-constexpr uint32_t kFirstHostPort = 1u << 30;
-constexpr unsigned kBuffersAtOnce = 64;
-constexpr size_t kPartsAtOnce = 512;
-constexpr size_t kSegmentsAtOnce = kPartsAtOnce + limits::kMaxQueueSize;
-
-}  // namespace
-
 // ---- construction ----
 
-Vsock::Vsock(Loop& loop, VsockConfig config)
-    : loop_(loop),
-      config_(std::move(config)),
-      queues_(loop, *this),
-      next_host_port_(kFirstHostPort),
-      timer_(loop, [this] { on_timer(); }),
-      retry_timer_(loop, [this] { retry(); }) {
-    links_.resize(limits::kVsockConnections);
-    for (unsigned slot = limits::kVsockConnections; slot-- > 0;) free_.push_back(static_cast<uint16_t>(slot));
-}
+Vsock::Vsock(Loop& loop, VsockConfig config, const VsockSockets& sockets)
+    : common_(loop, std::move(config), *this, sockets),
+      links_(common_, [this] { serve(); }),
+      host_(common_, links_, [this] { serve(); }),
+      receiver_(common_, links_, host_),
+      transmitter_(common_, links_, host_, [this](const virtio_vsock_hdr& reset) { receiver_.send_reset(reset); }) {}
 
-Vsock::~Vsock() {
-    for (const auto& link : links_)
-        for (Parked* parked = link ? link->first_parked : nullptr; parked; parked = parked->next)
-            parked->chain.abandon();
-}
+Vsock::~Vsock() = default;
 
-Result<std::unique_ptr<Vsock>> Vsock::create(Loop& loop, VsockConfig config, std::shared_ptr<UnixListener> listener) {
-    std::unique_ptr<Vsock> vsock(new Vsock(loop, std::move(config)));
-    vsock->listener_ = std::move(listener);
-    TRY_CONTEXT("vsock", vsock->open());
+Result<std::unique_ptr<Vsock>> Vsock::create(Loop& loop, VsockConfig config, std::shared_ptr<UnixListener> listener,
+                                             const VsockSockets& sockets) {
+    std::unique_ptr<Vsock> vsock(new Vsock(loop, std::move(config), sockets));
+    TRY_CONTEXT("vsock", vsock->host_.open(std::move(listener)));
+    TRY_CONTEXT("vsock", vsock->links_.reserve());
     return vsock;
-}
-
-Result<void> Vsock::open() {
-    if (!listener_)
-        listener_ = std::make_shared<UnixListener>(
-            TRY_CONTEXT("uds_path", UnixListener::create(config_.uds_path, limits::kVsockBacklog)));
-    parked_ = TRY(ParkedPool::create());
-    epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
-    if (!epoll_.valid()) return fail_errno("cannot create an epoll instance");
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLET;
-    event.data.u64 = UINT64_MAX;
-    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener_->fd(), &event) < 0)
-        return fail_errno("cannot watch %s", config_.uds_path.c_str());
-    host_watch_ = TRY(loop_.watch(epoll_.get(), EPOLLIN, on_host_));
-    return {};
 }
 
 // ---- what the driver sees ----
 
 void Vsock::read_config(uint32_t offset, std::span<std::byte> data) {
-    const virtio_vsock_config space{config_.guest_cid};
-    copy_config(space, offset, data);
+    copy_config(virtio_vsock_config{common_.config.guest_cid}, offset, data);
 }
 
 // ---- life ----
 
 Result<void> Vsock::activate(Activation activation) {
-    for (const unsigned index : {kRx, kTx, kEvents})
-        if (!activation.queues[index].enabled()) {
-            ++counters_.activate_fails;
-            return fail("queue %u is not set up", index);
+    for (unsigned i = 0; i < VsockCommon::kQueueCount; ++i)
+        if (!activation.queues[i].enabled()) {
+            ++common_.counters.activate_fails;
+            return fail("queue %u is not set up", i);
         }
-    // Now, as many a machine never uses its vsock.
-    segments_.resize(kSegmentsAtOnce);
-    parts_.reserve(kPartsAtOnce);
-    buffers_.resize(kBuffersAtOnce);
-    resets_.reserve(limits::kVsockResets);
-    queues_.activate(activation);
-    parked_->set_descriptors(queue(kTx).size() / 4);
-    may_accept_ = true;
-    // Host programs that came before the driver.
-    if (may_serve()) take_host_events();
+    common_.queues.activate(activation);
+    receiver_.activate();
+    transmitter_.activate();
+    if (!common_.queues.paused()) host_.start();  // programs that came before the driver
     return {};
 }
 
-void Vsock::on_kick(unsigned index) {
-    if (index == kRx) ++counters_.rx_queue_event_count;
-    if (index == kTx) ++counters_.tx_queue_event_count;
-    serve();
-}
-
 void Vsock::reset(std::move_only_function<void()> drained) {
-    queues_.start_drain();
-    release_all();
-    bury();
-    queues_.deactivate();
-    event_due_ = false;
+    common_.queues.start_drain();
+    abandon();
+    links_.remove_released();
+    common_.queues.deactivate();
     drained();
 }
 
 // What is parked goes into its connection's buffer: then the queues are as a snapshot needs them.
 void Vsock::pause(std::move_only_function<void()> paused) {
-    queues_.pause();
-    paused_at_ns_ = monotonic_ns();
-    timer_.cancel();
-    retry_timer_.cancel();
-    if (queues_.active()) {
-        for (const auto& link : links_)
-            if (link) copy_parked(*link);
-        queues_.publish();
+    if (!common_.queues.paused()) {
+        host_.stop();
+        links_.pause();
+        if (common_.queues.active()) common_.queues.publish();
+        common_.queues.pause();
     }
     paused();
 }
 
 void Vsock::resume() {
-    if (!queues_.paused()) return;
-    queues_.resume();
-    // No side could do anything about its deadline meanwhile.
-    const uint64_t missed_ns = monotonic_ns() - paused_at_ns_;
-    for (const auto& link : links_)
-        if (link && link->deadline_ns) link->deadline_ns += missed_ns;
-    earliest_ns_ = 0;
-    arm_timer();
-    if (!may_serve()) return;
-    take_host_events();
-    retry();
+    if (!common_.queues.paused()) return;
+    common_.queues.resume();
+    links_.resume();
+    host_.start();
 }
 
 void Vsock::reset_transport() {
-    release_all();
-    bury();
-    event_due_ = true;
+    links_.release_all();
+    links_.remove_released();
+    receiver_.abandon();
+    receiver_.send_transport_reset();
     serve();
 }
 
-void Vsock::set_broken(const char* reason) {
-    queues_.set_broken(reason);
-    release_all();  // they go at the end of the turn
+// All connections end, without a word to the driver.
+void Vsock::abandon() {
+    host_.stop();
+    links_.release_all();
+    receiver_.abandon();
 }
 
 // ---- a turn ----
 
+void Vsock::on_kick(unsigned queue) {
+    if (!common_.queues.serving()) return;
+    if (queue == VsockCommon::kRx) ++common_.counters.rx_queue_event_count;
+    if (queue == VsockCommon::kTx) ++common_.counters.tx_queue_event_count;
+    serve();
+}
+
 // Does a batch of what there is to do in each direction; what is left comes back by poll() and arm().
 void Vsock::serve() {
-    if (!may_serve()) return;
-    for (unsigned i = 0; i < kQueueCount; ++i) queues_.disable_notifications(i);
-    if ((!dirty_.empty() || queue(kTx).has_available()) && queues_.begin_batch(kTx)) {
-        flush_dirty();
-        take_packets();
-        flush_dirty();
-    }
-    if (may_serve() && has_packets() && queue(kRx).has_available() && queues_.begin_batch(kRx)) fill_buffers();
-    if (may_serve() && event_due_) send_event();
-    if (may_serve()) queues_.publish();
-    bury();
-}
-
-void Vsock::flush_dirty() {
-    while (may_serve() && !dirty_.empty() && queues_.batch_has_room(kTx)) flush(dirty_.pop_front());
-}
-
-bool Vsock::has_work() {
-    return queue(kTx).has_available() || !dirty_.empty() || (has_packets() && queue(kRx).has_available()) ||
-           (event_due_ && queue(kEvents).has_available());
+    if (!common_.queues.serving()) return;
+    common_.queues.disable_notifications(VsockCommon::kTx);
+    if (transmitter_.has_work()) transmitter_.serve();
+    if (common_.queues.serving()) receiver_.serve();
+    if (common_.queues.active())
+        common_.queues.publish();
+    else
+        abandon();  // a ring is broken
+    links_.remove_released();
 }
 
 // The loop looks at the queues by itself, so the driver need not kick until the loop is about to sleep.
 bool Vsock::poll() {
-    if (!may_serve() || !has_work()) return false;
+    if (!common_.queues.serving()) return false;
+    if (host_.has_work()) return host_.take_events(), true;
+    if (!transmitter_.has_work() && !receiver_.has_work()) return false;
     serve();
     return true;
 }
 
 bool Vsock::arm() {
-    if (!may_serve()) return false;
-    bool any = queues_.enable_notifications(kTx);
-    // New buffers are of interest only where something waits for them.
-    if (has_packets()) any |= queues_.enable_notifications(kRx);
-    if (event_due_) any |= queues_.enable_notifications(kEvents);
-    if (any) return true;
-    return has_work();
+    if (!common_.queues.serving()) return false;
+    bool any = host_.has_work() || transmitter_.has_work();
+    any |= common_.queues.enable_notifications(VsockCommon::kTx);
+    any |= receiver_.arm();
+    return any;
 }
 
 }  // namespace wisp::virtio

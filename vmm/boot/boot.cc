@@ -35,7 +35,7 @@ Result<EntryPoint> set_up_boot(const GuestMemory& memory, const BootRequest& req
 
     // 1. The kernel, at the address its image names.
     EntryPoint entry;
-    entry.kernel = TRY(load_kernel(memory, request.kernel.fd, request.kernel.path, request.mapping));
+    entry.kernel = TRY(load_kernel(memory, request.kernel.fd, request.kernel.path));
 
     // 2. The initrd, at the top of low memory.
     LoadedInitrd initrd;

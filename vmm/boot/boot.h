@@ -26,7 +26,6 @@ struct BootFile {
 
 struct BootRequest {
     BootFile kernel;
-    KernelMapping mapping = KernelMapping::kMap;
     std::optional<BootFile> initrd;
     CommandLine command_line;       ///< from boot_args; set_up_boot adds the rest, as Firecracker does
     std::optional<RootDrive> root;  ///< the drive to mount as root, if one is

@@ -57,9 +57,8 @@ inline constexpr uint32_t kKeyboardGsi = 1;
 
 inline constexpr uint32_t kIoApicAddress = 0xfec00000;
 inline constexpr uint32_t kLocalApicAddress = 0xfee00000;
-/// Three pages that KVM needs on Intel hosts (KVM_SET_TSS_ADDR), and one (KVM_SET_IDENTITY_MAP_ADDR) below them.
+/// Three pages that KVM needs on Intel hosts (KVM_SET_TSS_ADDR). KVM's own page for the identity map is below them.
 inline constexpr uint32_t kKvmTss = 0xfffbd000;
-inline constexpr uint32_t kKvmIdentityMap = 0xfffbc000;
 
 // Port I/O
 inline constexpr uint16_t kSerialPort = 0x3f8;

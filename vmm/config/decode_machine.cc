@@ -13,12 +13,6 @@ Result<void> read_usize(const Value& value, uint64_t& out) {
     return {};
 }
 
-Result<void> read_kernel_loading(const Value& value, KernelLoading& out) {
-    static constexpr const char* kNames[] = {"Auto", "Map", "Copy"};
-    out = static_cast<KernelLoading>(TRY(read_variant(value, kNames)));
-    return {};
-}
-
 constexpr Field kMachineFields[] = {
     required<&MachineConfig::vcpu_count>("vcpu_count"),
     with<&MachineConfig::mem_size_mib, read_usize>("mem_size_mib", true),
@@ -41,7 +35,6 @@ constexpr Field kBootSourceFields[] = {
     required<&BootSource::kernel_image_path>("kernel_image_path"),
     optional<&BootSource::initrd_path>("initrd_path"),
     optional<&BootSource::boot_args>("boot_args"),
-    with<&BootSource::kernel_loading, read_kernel_loading>("kernel_loading", false),
 };
 
 }  // namespace

@@ -62,15 +62,10 @@ struct MachineConfigPatch {
     }
 };
 
-/// [Wisp] How the kernel image gets into guest memory. Auto maps page-aligned segments where the image allows it; Map
-/// requires that; Copy reads the whole image, for a file that may be changed in place while the VM runs.
-enum class KernelLoading : uint8_t { kAuto, kMap, kCopy };
-
 struct BootSource {
     std::string kernel_image_path = {};
     std::optional<std::string> initrd_path = {};
     std::optional<std::string> boot_args = {};
-    KernelLoading kernel_loading = KernelLoading::kAuto;  ///< [Wisp] kAuto: what boots fastest, which is to copy
 };
 
 using virtio::CacheType;

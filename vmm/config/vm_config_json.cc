@@ -80,8 +80,6 @@ void write_boot_source(JsonWriter& out, const BootSource& boot) {
     member(out, "kernel_image_path", boot.kernel_image_path);
     string_or_null(out, "initrd_path", boot.initrd_path);
     string_or_null(out, "boot_args", boot.boot_args);
-    if (boot.kernel_loading != KernelLoading::kAuto)
-        member(out, "kernel_loading", std::string(boot.kernel_loading == KernelLoading::kMap ? "Map" : "Copy"));
     out.end_object();
 }
 

@@ -26,8 +26,6 @@ public:
     /// `interrupt` raises the keyboard's interrupt line, from any thread.
     I8042(StopSink& stop, std::function<void()> interrupt) : stop_(stop), interrupt_(std::move(interrupt)) {}
 
-    static constexpr uint64_t kDataPort = 0x60;
-    static constexpr uint64_t kCommandPort = 0x64;
     BusDevice& data_port() { return data_; }
     BusDevice& command_port() { return command_; }
 

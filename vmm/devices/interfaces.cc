@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "base/result.h"
-#include "vmm/machine.h"
+#include "vmm/devices/rate_limits.h"
 
 namespace wisp {
 

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "base/result.h"
-#include "vmm/kvm/kvm.h"
+#include "vmm/kvm/cpuid_table.h"
 
 namespace wisp {
 

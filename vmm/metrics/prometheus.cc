@@ -70,6 +70,11 @@ void PrometheusMetrics::own_count(const char* name, uint64_t total) {
     family(full, "counter").samples += full + format(" %lu\n", total);
 }
 
+void PrometheusMetrics::own_value(const char* name, double now) {
+    const std::string full = std::string("wisp_") + name;
+    family(full, "gauge").samples += full + format(" %.9g\n", now);
+}
+
 void PrometheusMetrics::own_latency(const char* name, const char* label, const char* value, const Latency& total) {
     histogram(std::string("wisp_") + name + "_seconds", std::string(label) + "=\"" + value + "\"", total);
 }

@@ -25,6 +25,7 @@ public:
     void latency(const char* key, const LatencySummary& total) override;
     void latency(const char* key, const Latency& total) override;
     void own_count(const char* name, uint64_t total) override;
+    void own_value(const char* name, double now);
     void own_latency(const char* name, const char* label, const char* value, const Latency& total) override;
 
     std::string text() const;

@@ -21,6 +21,8 @@ std::span<const sock_filter> filter_of(Phase phase) {
             return kSetUpFilter;
         case Phase::kLoop:
             return kLoopFilter;
+        case Phase::kControl:
+            return kControlFilter;
         case Phase::kVcpu:
             return kVcpuFilter;
         case Phase::kDrive:
@@ -44,10 +46,6 @@ Result<void> install(std::span<const sock_filter> filter, unsigned flags) {
     if (refused < 0)
         return fail_errno("cannot install the system call filter (--no-seccomp runs without, for debugging)");
     return {};
-}
-
-size_t program_length(Phase phase) {
-    return filter_of(phase).size();
 }
 
 const char* call_name(int number) {

@@ -18,10 +18,11 @@
 namespace wisp::policy {
 
 enum class Phase {
-    kSetUp,  ///< all threads, until the guest runs
-    kLoop,   ///< the loop thread from then on
-    kVcpu,   ///< a vCPU thread from then on
-    kDrive,  ///< a drive's thread from its start
+    kSetUp,    ///< all threads, until the guest runs
+    kLoop,     ///< the devices' thread from then on
+    kControl,  ///< the control thread from then on
+    kVcpu,     ///< a vCPU thread from then on
+    kDrive,    ///< a drive's thread from its start
 };
 
 /// Sets no_new_privs and installs the filter, for good: kSetUp's on all threads that there are, the others' on the
@@ -30,9 +31,6 @@ Result<void> install(Phase phase);
 
 /// The same with a BPF program of the operator's own; an empty one is no filter. `flags`: of seccomp(2).
 Result<void> install(std::span<const sock_filter> program, unsigned flags = 0);
-
-/// Length of a filter's BPF program, in instructions.
-size_t program_length(Phase phase);
 
 /// Name of an x86-64 system call, "?" if it is not known. Async-signal-safe: for the handler of SIGSYS.
 const char* call_name(int number);

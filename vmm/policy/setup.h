@@ -28,7 +28,6 @@ constexpr uint64_t with_size(uint64_t request, uint64_t bytes) {
 inline constexpr Rule kSetUp[] = {
     // Files that the configuration names, and the rings and descriptors of the loop.
     allow("openat", "the machine file, kernel, initrd, drives, /dev/kvm; what may be opened the jail decides"),
-    allow("fcntl", "leases on the kernel image, locks on drives, flags"),
     allow("madvise", "guest memory stays out of core dumps, and gets huge pages where asked for"),
     allow("mmap", without(2, PROT_EXEC), "guest memory, rings, a vCPU's run page, stacks; never code"),
     allow("eventfd2", "queue kicks and interrupts"),

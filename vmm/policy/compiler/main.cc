@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "vmm/policy/common.h"
+#include "vmm/policy/control.h"
 #include "vmm/policy/drive.h"
 #include "vmm/policy/loop.h"
 #include "vmm/policy/setup.h"
@@ -89,8 +90,9 @@ void print_names() {
 int main() {
     using namespace wisp::policy;
     printf("// Made by vmm/policy/compiler from the policies beside it. Not to be edited.\n\n");
-    print("kSetUpFilter", compile({kCommon, kLoopRun, kVcpuRun, kDriveRun, kSetUp}));
+    print("kSetUpFilter", compile({kCommon, kLoopRun, kControlRun, kVcpuRun, kDriveRun, kSetUp}));
     print("kLoopFilter", compile({kCommon, kLoopRun}));
+    print("kControlFilter", compile({kCommon, kControlRun}));
     print("kVcpuFilter", compile({kCommon, kVcpuRun}));
     print("kDriveFilter", compile({kCommon, kDriveRun}));
     print_names();
