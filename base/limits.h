@@ -92,6 +92,7 @@ inline constexpr size_t kMailboxMessages = 32;       // from another thread, wai
 inline constexpr uint64_t kTurnBytes = 8 << 20;      // all that the sources of a loop move in one turn
 inline constexpr uint64_t kTurn_ns = 2'000'000;      // how long they go on in one turn
 inline constexpr uint64_t kTurnItemBytes = 2 << 10;  // a request, frame or packet costs as much as so many bytes
+inline constexpr uint64_t kWatchRetry_ms = 10;       // until the host is asked again to watch a descriptor
 inline constexpr unsigned kMaxWatches = 512;         // descriptors one loop watches
 inline constexpr unsigned kLoopRingEntries = 64;     // submission entries of a loop's ring
 inline constexpr unsigned kMaxDescriptorsClosedAfterExit = kMaxVcpus + 1;  // a VM and its vCPUs

@@ -8,7 +8,7 @@ namespace wisp::virtio {
 void DeviceQueues::activate(const Activation& activation) {
     CHECK(state_ == State::kInactive && activation.queues.size() <= shares_.size());
     activation_.emplace(activation);
-    shares_ = {};  // a driver kicks until it is told not to
+    shares_ = {};  // notifications are on in a new queue
     state_ = State::kActive;
     polling_ = loop_.poll(source_);
 }

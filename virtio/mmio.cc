@@ -384,12 +384,12 @@ void MmioTransport::signal_needs_reset(const char* reason) {
         const std::lock_guard lock(mutex_);
         registers_.status |= kNeedsReset;
     }
-    raise(VIRTIO_MMIO_INT_CONFIG);  // section 2.1.2: the driver is told, as DRIVER_OK is set
+    raise(VIRTIO_MMIO_INT_CONFIG);  // section 2.1.2: after DRIVER_OK a device notifies the driver
 }
 
 // ---- snapshots ----
 
-MmioTransport::State MmioTransport::save() const {
+MmioTransport::State MmioTransport::capture() const {
     const std::lock_guard lock(mutex_);
     State state = registers_;
     for (size_t i = 0; i < queues_.size(); ++i)
@@ -399,7 +399,7 @@ MmioTransport::State MmioTransport::save() const {
     return state;
 }
 
-Result<void> MmioTransport::restore(const State& state) {
+Result<void> MmioTransport::apply(const State& state) {
     if (state.queues.size() != registers_.queues.size())
         return fail("%s: the saved state has %zu queues, the device %zu", device_->name(), state.queues.size(),
                     registers_.queues.size());

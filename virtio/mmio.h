@@ -22,7 +22,9 @@
 #include "base/bus.h"
 #include "base/fd.h"
 #include "base/guest_memory.h"
+#include "base/limits.h"
 #include "base/loop.h"
+#include "base/record.h"
 #include "virtio/device.h"
 
 namespace wisp::virtio {
@@ -64,10 +66,18 @@ public:
         };
         std::vector<QueueRegisters> queues;
     };
-    State save() const;
+    State capture() const;
     /// Into a fresh transport, before the VM runs. Pauses the device, and activates it if its driver had: it works from
     /// device().resume() on. An error: the state is not one that this device can have.
-    Result<void> restore(const State& state);
+    Result<void> apply(const State& state);
+
+    static constexpr RecordType kRecord{"mmio", "transport", 1, Need::kRequired};
+    /// The content of a group of type kRecord: registers, queues, and the device's own state. As capture().
+    void save(RecordWriter& writer) const;
+    static constexpr RecordType kDeviceRecord{"devi", "device", 1, Need::kRequired};
+    static void save_state(const State& state, RecordWriter& writer);  ///< without the device's own
+    /// As apply(). Errors name the record and the field.
+    Result<void> restore(RecordReader& reader);
 
 private:
     struct Kick final : Watcher {

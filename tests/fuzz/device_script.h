@@ -8,6 +8,7 @@
 
 #include "base/loop.h"
 #include "tests/fuzz/driver.h"
+#include "tests/fuzz/racer.h"
 
 namespace wisp::fuzz {
 
@@ -23,7 +24,33 @@ protected:
         for (unsigned i = 0; i < queues; ++i) drivers_.emplace_back(host_, kMemory, ring(i));
     }
 
-    static constexpr uint64_t ring(unsigned queue) { return queue * 0x4000ul; }
+    ~DeviceScript() { stop_race(); }
+
+    static constexpr uint64_t kRingDistance = 0x4000;
+    static constexpr uint64_t ring(unsigned queue) { return queue * kRingDistance; }
+
+    /// From now on a second thread changes the rings.
+    void start_race() {
+        racing_ = true;
+        Racer::instance().start(host_, static_cast<unsigned>(queues_.size()), kRingDistance, kMemory,
+                                input_.take<uint32_t>());
+    }
+    void stop_race() {
+        if (std::exchange(racing_, false)) Racer::instance().stop();
+    }
+    bool racing() const { return racing_; }
+    /// Some turns, with a new start wherever a ring is found broken: so that the race has time.
+    void race_on(virtio::Device& device, uint64_t features) {
+        if (paused_) pause_or_resume(device);
+        for (unsigned i = 0; i < kRaceTurns; ++i) {
+            if (transport_.broken) {
+                reset(device);
+                activate(device, features);
+            }
+            for (unsigned queue = 0; queue < queues_.size(); ++queue) kick(device, queue);
+            turn();
+        }
+    }
     static Loop& loop() {
         static const std::unique_ptr<Loop> loop = *Loop::create(Loop::Backend::kEpoll);
         return *loop;
@@ -85,9 +112,10 @@ public:
     }
 
 private:
+    static constexpr unsigned kRaceTurns = 50;
     std::vector<virtio::Queue> queues_;
     Transport transport_;
-    bool paused_ = false;
+    bool paused_ = false, racing_ = false;
 };
 
 }  // namespace wisp::fuzz

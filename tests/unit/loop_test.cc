@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/loop.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 #include <catch2/catch.hpp>
 
 #include <optional>
@@ -54,6 +56,25 @@ TEST_CASE("loop: a descriptor that is ready before it is watched is reported") {
         const Watch watch = *loop->watch(event.get(), EPOLLIN, watcher);
         while (watcher.count == 0) REQUIRE(loop->turn(-1).has_value());
     }
+}
+
+// A descriptor that is not open yet stands for whatever makes a host refuse a poll.
+TEST_CASE("loop: a descriptor that the host cannot watch is tried again, and watched when it can be") {
+    auto loop = make_loop(Loop::Backend::kAutomatic);
+    if (!loop->uses_io_uring()) return;  // epoll refuses at once: watch() fails
+    auto event = *create_eventfd();
+    const int number = fcntl(event.get(), F_DUPFD_CLOEXEC, 700);
+    REQUIRE(number >= 700);
+    close(number);
+    CountingWatcher watcher;
+    Watch watch = *loop->watch(number, EPOLLIN, watcher);
+    while (watcher.count < 3) REQUIRE(loop->turn(-1).has_value());  // it may be ready, for all that is known
+    REQUIRE(dup2(event.get(), number) == number);
+    const int before = watcher.count;
+    signal_eventfd(event.get());
+    while (watcher.count == before) REQUIRE(loop->turn(-1).has_value());
+    watch.reset();
+    close(number);
 }
 
 TEST_CASE("loop: nothing is reported after the watch has ended") {

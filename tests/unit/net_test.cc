@@ -557,6 +557,94 @@ TEST_CASE("net: a paused device drops what the tap does not take") {
     CHECK(rig.tap->sent == std::vector{make_frame(60, 2)});
 }
 
+namespace {
+
+constexpr RecordType kState{"test", "device", 1, Need::kRequired};
+
+std::vector<std::byte> save(const Net& net) {
+    RecordWriter writer;
+    {
+        const auto group = writer.group(kState);
+        net.save(writer);
+    }
+    return writer.take();
+}
+
+Result<void> restore(Net& net, std::span<const std::byte> bytes) {
+    RecordReader reader = TRY(RecordReader::open(bytes, kState));
+    TRY(net.restore(reader));
+    return reader.finish();
+}
+
+}  // namespace
+
+TEST_CASE("net: the limiters go on where they were when the state was saved") {
+    NetConfig config;
+    config.send_limiter.ops = TokenBucketConfig{5, 0, 10'000'000};
+    config.receive_limiter.ops = TokenBucketConfig{3, 0, 10'000'000};
+    NetRig rig(std::move(config));
+    for (int i = 0; i < 8; ++i) rig.post(200);
+    for (int i = 0; i < 3; ++i) rig.send(make_frame(60, i));
+    rig.tap->push(make_frame(60, 9));
+    rig.turn();
+    CHECK(rig.received() == make_frame(60, 9));
+    rig.pause();
+    const auto state = save(*rig.net);
+
+    NetRig other;
+    other.reset();
+    other.pause();
+    const auto restored = restore(*other.net, state);
+    if (!restored) FAIL(restored.error().message);
+    other.buffers = {};
+    other.activate();
+    other.net->resume();
+    for (int i = 0; i < 8; ++i) other.post(200);
+    for (int i = 0; i < 8; ++i) other.tx.chain().readable(make_frame(60, i)).submit();
+    for (int i = 0; i < 8; ++i) other.tap->push(make_frame(60, i));
+    other.kick_tx();
+    other.kick_rx();
+    for (int i = 0; i < 3; ++i) other.turn();
+    CHECK(other.tap->sent.size() == 2);
+    CHECK(other.received() == make_frame(60, 0));
+    CHECK(other.received() == make_frame(60, 1));
+    CHECK(!other.received());
+}
+
+TEST_CASE("net: a state that it cannot have is refused by the field's name") {
+    NetRig rig;
+    rig.pause();
+    const auto why = [&](unsigned limiter, uint64_t tokens) {
+        RecordWriter writer;
+        {
+            const auto group = writer.group(kState);
+            for (unsigned i = 0; i < 2; ++i) {
+                const auto leaf = writer.leaf(RateLimiter::kRecord, i);
+                writer.boolean(true);  // bandwidth: of 10 tokens in a second
+                writer.u64(10);
+                writer.boolean(false);
+                writer.u64(0);
+                writer.u64(1000);
+                writer.u64(0);
+                writer.u64(i == limiter ? tokens : 5);
+                writer.u64(0);
+                writer.u64(0);
+                writer.boolean(false);  // operations: no limit
+            }
+        }
+        const auto restored = restore(*rig.net, writer.take());
+        return restored ? "" : restored.error().message;
+    };
+    CHECK(why(0, 10) == "");
+    CHECK(why(0, 11).starts_with("device.rate_limiter[0].tokens: 11 is out of range"));
+    CHECK(why(1, 11).starts_with("device.rate_limiter[1].tokens: 11 is out of range"));
+    RecordWriter writer;
+    {
+        const auto group = writer.group(kState);
+    }
+    CHECK(restore(*rig.net, writer.take()).error().message.find("rate_limiter") != std::string::npos);
+}
+
 TEST_CASE("net: after a reset the next driver starts anew") {
     NetRig rig;
     for (int i = 0; i < 10; ++i) rig.post(200);

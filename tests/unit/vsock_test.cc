@@ -733,6 +733,69 @@ TEST_CASE("vsock: the transport's reset is told by an event") {
     CHECK(*guest.memory.load<uint32_t>({0xF00000}) == VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
 }
 
+namespace {
+
+constexpr RecordType kState{"test", "device", 1, Need::kRequired};
+constexpr RecordType kVsockRecord{"vsok", "vsock", 1, Need::kRequired};
+
+Result<void> restore(Vsock& vsock, std::span<const std::byte> bytes) {
+    RecordReader reader = TRY(RecordReader::open(bytes, kState));
+    TRY(vsock.restore(reader));
+    return reader.finish();
+}
+
+}  // namespace
+
+TEST_CASE("vsock: a restored device tells the guest at once that all connections have ended, and listens") {
+    VsockGuest guest;
+    FromHost connection(guest, 52);
+    guest.vsock->pause([] {});
+    RecordWriter writer;
+    {
+        const auto group = writer.group(kState);
+        guest.vsock->save(writer);
+    }
+    const auto state = writer.take();
+
+    VsockGuest other;
+    other.reset();
+    other.vsock->pause([] {});
+    const auto restored = restore(*other.vsock, state);
+    if (!restored) FAIL(restored.error().message);
+    other.events.write_descriptor(0, 0xF00000, 4, 2, 0);
+    other.events.make_available(0);
+    other.activate();
+    CHECK_FALSE(other.events.used());
+    other.vsock->resume();
+    other.until([&] { return other.events.used().has_value(); });
+    CHECK(*other.memory.load<uint32_t>({0xF00000}) == VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
+    // The guest may still say something of a connection that is no more.
+    other.send(VsockOp::kData, connection.ports, "late");
+    expect(other, VsockOp::kReset, connection.ports);
+    FromHost again(other, 52);
+    CHECK(again.ports.host == connection.ports.host + 1);
+}
+
+TEST_CASE("vsock: a state that it cannot have is refused by the field's name") {
+    VsockGuest guest;
+    guest.vsock->pause([] {});
+    const auto why = [&](uint64_t cid, uint32_t port) {
+        RecordWriter writer;
+        {
+            const auto group = writer.group(kState);
+            const auto leaf = writer.leaf(kVsockRecord);
+            writer.u64(cid);
+            writer.u32(port);
+        }
+        const auto restored = restore(*guest.vsock, writer.take());
+        return restored ? "" : restored.error().message;
+    };
+    CHECK(why(VsockGuest::kCid, 1u << 30) == "");
+    CHECK(why(4, 1u << 30).starts_with("device.vsock.guest_cid: "));
+    CHECK(why(VsockGuest::kCid, 1024).starts_with("device.vsock.next_host_port: "));
+    CHECK(why(VsockGuest::kCid, 1u << 31).starts_with("device.vsock.next_host_port: "));
+}
+
 TEST_CASE("vsock: a peer that vanishes in the middle") {
     VsockGuest guest;
     for (int order = 0; order < 4; ++order) {

@@ -116,6 +116,25 @@ void Net::resume() {
     serve();
 }
 
+// Frames that waited are lost, as on any network.
+void Net::save(RecordWriter& writer) const {
+    {
+        const auto leaf = writer.leaf(RateLimiter::kRecord, kReceiveQueue);
+        receiver_.limiter().save(writer);
+    }
+    const auto leaf = writer.leaf(RateLimiter::kRecord, kSendQueue);
+    transmitter_.limiter().save(writer);
+}
+
+Result<void> Net::restore(RecordReader& reader) {
+    RecordReader receive = TRY(reader.record(RateLimiter::kRecord, kReceiveQueue));
+    TRY(receiver_.limiter().restore(receive));
+    TRY(receive.finish());
+    RecordReader transmit = TRY(reader.record(RateLimiter::kRecord, kSendQueue));
+    TRY(transmitter_.limiter().restore(transmit));
+    return transmit.finish();
+}
+
 void Net::close() {
     abandon();
     interface_.queues.deactivate();

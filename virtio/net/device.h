@@ -50,6 +50,8 @@ public:
     void reset(std::move_only_function<void()> drained) override;
     void pause(std::move_only_function<void()> paused) override;
     void resume() override;
+    void save(RecordWriter& writer) const override;
+    Result<void> restore(RecordReader& reader) override;
 
 private:
     Net(Loop& loop, NetConfig config);

@@ -24,14 +24,14 @@ class TapWatch {
 public:
     TapWatch(Loop& loop, Watcher& watcher) : loop_(loop), watcher_(watcher), retry_(loop, [this] { retry(); }) {}
 
-    /// Watches `fd`, if it is not watched already: the watcher is told at once if the tap is ready. Where the host
+    /// Watches `fd`, if it is not watched already: the watcher is called at once if the tap is ready. Where the host
     /// refuses the watch, the watcher is called every limits::kNetWatchRetry_ms instead, until the host allows it.
     void start(int fd);
     void stop();
     /// Calls the watcher once more after limits::kNetWatchRetry_ms: the host could not do what it was asked to.
     void look_again();
-    /// The tap told something that nothing can be done about. After limits::kNetIdleEvents of these in a row it is not
-    /// watched until start() is called again.
+    /// An event of the tap came while frames could not be delivered anyway. After limits::kNetIdleEvents of these in a
+    /// row the tap is not watched until start() is called again.
     void count_idle_event() {
         if (++idle_events_ == limits::kNetIdleEvents) stop();
     }

@@ -31,6 +31,7 @@ public:
     /// Memory for the frames that wait; nothing is allocated later.
     Result<void> reserve();
     RateLimiter& limiter() { return rate_limiter_; }
+    const RateLimiter& limiter() const { return rate_limiter_; }
     /// The driver is ready, with the features that interface.queues has.
     void activate();
 

@@ -26,6 +26,7 @@ public:
     ~NetTransmitter() { abandon(); }
 
     RateLimiter& limiter() { return rate_limiter_; }
+    const RateLimiter& limiter() const { return rate_limiter_; }
     /// The tap is full: frames in hand wait for it.
     bool blocked() const { return blocked_; }
     /// True if serve() has something to do.

@@ -25,7 +25,7 @@ struct VsockCounters {
     Counter conns_killed;  ///< by a time-out or a fault
     Counter conns_removed;
     Counter killq_resync;    ///< answers that were left out because too many waited
-    Counter tx_flush_fails;  ///< data of the guest that nobody was left to read
+    Counter tx_flush_fails;  ///< data of the guest that was dropped: its reader had gone
     Counter tx_write_fails;
     Counter rx_read_fails;
 };

@@ -7,6 +7,12 @@
 
 namespace wisp::virtio {
 
+namespace {
+
+constexpr RecordType kVsock{"vsok", "vsock", 1, Need::kRequired};
+
+}  // namespace
+
 // ---- construction ----
 
 Vsock::Vsock(Loop& loop, VsockConfig config, const VsockSockets& sockets)
@@ -71,6 +77,22 @@ void Vsock::resume() {
     common_.queues.resume();
     links_.resume();
     host_.start();
+}
+
+void Vsock::save(RecordWriter& writer) const {
+    const auto leaf = writer.leaf(kVsock);
+    writer.u64(common_.config.guest_cid);
+    links_.save(writer);
+}
+
+Result<void> Vsock::restore(RecordReader& reader) {
+    RecordReader leaf = TRY(reader.record(kVsock));
+    const uint64_t cid = common_.config.guest_cid;
+    TRY(leaf.u64("guest_cid", cid, cid));  // the driver has read it
+    TRY(links_.restore(leaf));
+    TRY(leaf.finish());
+    receiver_.send_transport_reset();
+    return {};
 }
 
 void Vsock::reset_transport() {

@@ -4,8 +4,9 @@
 // by Firecracker's protocol: a host program connects to `uds_path` and asks for a port of the guest with a line; a
 // guest's connection to port P of the host goes to the Unix socket `<uds_path>_P`.
 //
-// Data goes from the guest's buffers into a socket and back without a copy in between. A reader that stalls stalls
-// nobody else: what waits for it stays in guest memory, as long as little does, then in a buffer of its connection.
+// Data goes from the guest's buffers into a socket and back without a copy in between. A reader that stalls
+// does not stall other connections: its data waits in guest memory, as long as that is little, then in a buffer of its
+// connection.
 //
 // Threads: the loop's, but for read_config() and counters(). Trusts no byte of the guest (packet.h, connection.h), and
 // host programs no further than that they may do to their own connections what they like.
@@ -52,6 +53,9 @@ public:
     void reset(std::move_only_function<void()> drained) override;
     void pause(std::move_only_function<void()> paused) override;
     void resume() override;
+    /// Connections are not saved: restore() tells the driver that all have ended, as soon as the device is resumed.
+    void save(RecordWriter& writer) const override;
+    Result<void> restore(RecordReader& reader) override;
 
 private:
     static constexpr uint16_t kQueueSizes[VsockCommon::kQueueCount] = {limits::kMaxQueueSize, limits::kMaxQueueSize,

@@ -22,7 +22,7 @@ struct VsockLink;
 struct ForGuest {};    // it has something for the guest
 struct ForHost {};     // it has data for the host that was not tried yet
 struct Connecting {};  // the host's backlog is full: it is tried again
-struct Stalled {};     // its socket takes or has nothing now: it is tried again, in case no event comes
+struct Stalled {};     // its socket took nothing: it is tried again, in case no event comes
 struct Released {};    // it is over
 using VsockWorkList = TaggedList<VsockLink, ForGuest>;
 using VsockDirtyList = TaggedList<VsockLink, ForHost>;

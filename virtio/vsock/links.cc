@@ -105,7 +105,7 @@ uint32_t VsockLinks::take_credit(VsockLink& link) {
 
 bool VsockLink::wants_guest() {
     if (!connection) return false;
-    if (readable && connection->lacks_credit()) connection->on_starved();
+    if (readable && connection->lacks_credit()) connection->request_credit();
     return connection->due_packet() || (readable && connection->may_send() > 0);
 }
 
@@ -159,7 +159,7 @@ void VsockLinks::run_host_actions(VsockLink& link) {
 void VsockLinks::drop_data(VsockLink& link) {
     if (!link.outbox.empty()) ++common_.counters.tx_flush_fails;
     link.outbox.clear(common_.queues.active() ? &common_.queues[VsockCommon::kTx] : nullptr);
-    if (link.connection) link.connection->on_host_deaf();
+    if (link.connection) link.connection->on_host_shut_receive();
 }
 
 // ---- deadlines ----
@@ -226,6 +226,13 @@ bool VsockLinks::remove_released() {
         links_[link.slot].reset();
     }
     return true;
+}
+
+// ---- state ----
+
+Result<void> VsockLinks::restore(RecordReader& reader) {
+    next_host_port_ = TRY(reader.u32("next_host_port", kFirstHostPort, kLastHostPort));
+    return {};
 }
 
 // ---- pause ----

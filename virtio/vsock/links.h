@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/record.h"
 #include "virtio/vsock/common.h"
 #include "virtio/vsock/link.h"
 
@@ -60,6 +61,12 @@ public:
     void pause();
     /// Moves the deadlines by the length of the pause: no side could do anything about them.
     void resume();
+
+    // ---- state ----
+
+    /// The next port of the host, so that a port of a connection of before is not used again soon. A part of a leaf.
+    void save(RecordWriter& writer) const { writer.u32(next_host_port_); }
+    Result<void> restore(RecordReader& reader);
 
 private:
     void set_ports(VsockLink& link, VsockPorts ports);

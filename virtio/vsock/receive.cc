@@ -206,10 +206,10 @@ bool VsockReceiver::send_data(VsockLink& link) {
     } else if (is_shortage(received.size)) {
         host_.retry_read(link);
     } else if (received.size == 0) {
-        connection.on_host_end();
+        connection.on_host_shut_send();
     } else {  // the host's program went away without reading all
         if (received.size != -ECONNRESET) ++common_.counters.rx_read_fails;
-        connection.on_host_end();
+        connection.on_host_shut_send();
         links_.drop_data(link);
     }
     return true;
