@@ -63,10 +63,10 @@ public:
     void close(uint64_t deadline_ns);
 
     /// Writes records of what the driver knows of the drive, and of the limiter, into the open group. While paused.
-    void save(RecordWriter& writer) const;
+    void save(RecordWriter& writer) const override;
     /// Takes over such records, before activate(). Refuses a file that is smaller than the disk that the driver knows;
     /// of a larger one the driver sees the size that it knows.
-    Result<void> restore(RecordReader& reader);
+    Result<void> restore(RecordReader& reader) override;
 
     DeviceId id() const override { return DeviceId::kBlock; }
     const char* name() const override { return name_.c_str(); }  // for the engine too
