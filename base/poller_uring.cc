@@ -85,29 +85,28 @@ private:
         enum class State {
             kFree,
             kWatching,
-            kUnarmed,  ///< watched, but the kernel had no memory for the poll: retry() arms it
-            kEnded,    ///< the kernel refuses to poll this descriptor
+            kUnarmed,  ///< watched, but the kernel refused the poll: retry() arms it again
             kRemoving,
         };
         explicit Slot(UringPoller& owner) : poller(owner) {}
 
         void arm() {
             io_uring_sqe* entry = poller.ring_.prepare(this);
-            if (!entry) return lack_memory();
+            if (!entry) return refused(-EAGAIN);
             io_uring_prep_poll_multishot(entry, fd, events);
             io_uring_sqe_set_data(entry, static_cast<Completion*>(this));
             state = State::kWatching;
         }
 
-        void lack_memory() {
+        void refused(int32_t result) {
             state = State::kUnarmed;
-            poller.retry_later();
+            poller.retry_later(result);
         }
 
         void cancel() {
             io_uring_sqe* entry = poller.ring_.prepare(&cancelled);
             cancel_unsubmitted = !entry;
-            if (!entry) return poller.retry_later();
+            if (!entry) return poller.retry_later(-EAGAIN);
             io_uring_prep_cancel(entry, static_cast<Completion*>(this), 0);
             io_uring_sqe_set_data(entry, static_cast<Completion*>(&cancelled));
         }
@@ -118,11 +117,11 @@ private:
                 poll_ended = poll_ended || last;
                 return free_if_ended();
             }
-            if (last && Ring::is_shortage(result)) return lack_memory();
             // A multishot poll ends by itself when the completion queue is full, or when another ring woke it.
             if (last && result >= 0) arm();
-            if (last && result < 0) state = State::kEnded;
-            watcher->on_ready(result >= 0 ? static_cast<uint32_t>(result) : static_cast<uint32_t>(EPOLLERR));
+            if (last && result < 0) refused(result);
+            // The descriptor may be ready for anything while nothing watches it.
+            watcher->on_ready(result >= 0 ? static_cast<uint32_t>(result) : events);
         }
 
         void on_cancelled(int32_t result) {
@@ -155,13 +154,13 @@ private:
         Cancelled cancelled{*this};
     };
 
-    void retry_later() {
-        if (!std::exchange(shortage_logged_, true))
-            LOG_WARNING("the host has no memory for the event loop's polls: trying again every millisecond");
-        if (retry_at_ns_ == 0) retry_at_ns_ = monotonic_ns() + Ring::kShortage_ns;
+    void retry_later(int32_t result) {
+        LOG_LIMITED("the host cannot watch a descriptor: %s: it is asked again every %lu ms",
+                    errno_text(-result).c_str(), static_cast<unsigned long>(limits::kWatchRetry_ms));
+        if (retry_at_ns_ == 0) retry_at_ns_ = monotonic_ns() + limits::kWatchRetry_ms * 1'000'000;
     }
 
-    // Tries again what the kernel had no memory for. Returns how long the loop may wait.
+    // Tries again what the kernel refused. Returns how long the loop may wait.
     int64_t retry(int64_t timeout_ns) {
         const uint64_t now_ns = monotonic_ns();
         if (now_ns >= retry_at_ns_) {
@@ -181,7 +180,6 @@ private:
     std::array<std::unique_ptr<Slot>, limits::kMaxWatches> slots_;
     unsigned next_file_slot_ = 0;
     uint64_t retry_at_ns_ = 0;  // 0: the kernel has taken everything
-    bool shortage_logged_ = false;
     Ring ring_;
 };
 

@@ -195,7 +195,7 @@ std::string Machine::unfinished() const {
 void Machine::close() {
     console_->finish();
     net_.close();
-    drives_.close(monotonic_ns() + limits::kBlockClose_ns);
+    drives_.close();
 }
 
 void Machine::unlink_sockets() {

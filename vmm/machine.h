@@ -87,7 +87,9 @@ public:
 
     Pause& pause() { return pause_; }
 
-    /// Puts another file under a drive, or changes its limits.
+    /// Starts the drives' threads. Once, before the loop's system call filter.
+    void start_writers() { drives_.start_writers(); }
+    /// Replaces a drive's file, or changes its limits.
     Result<void> patch_drive(const config::DrivePatch& patch) { return drives_.patch(patch); }
     /// Changes an interface's limits.
     Result<void> patch_network_interface(const config::NetworkInterfacePatch& patch) { return net_.patch(patch); }

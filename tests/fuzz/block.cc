@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A whole drive between a script of a guest, whose requests are right and wrong, and an engine whose completions come
-// late, short, in any order and with errors. Resets, pauses and replacements of the file come in between.
+// late, short, in any order and with errors. Resets, pauses and replacements of the file come in between; perhaps a
+// second thread changes the rings and descriptors meanwhile.
 #include "virtio/block/device.h"
 
 #include <fcntl.h>
@@ -43,12 +44,25 @@ public:
                 return io;
             });
         activate(*drive_, kTransport | drive_->features());
+        if (seed & 1) start_race();
     }
-    ~Script() { drain_reset(); }
+    ~Script() {
+        stop_race();
+        drain_reset();
+    }
 
     void run() {
         while (!input_.empty()) step(static_cast<Op>(input_.take<uint8_t>() % kOps));
         kick(*drive_, 0);
+        for (unsigned i = 0; racing() && i < kRaceTurns; ++i) {
+            if (broken()) {
+                drain_reset();
+                activate(*drive_, kTransport | drive_->features());
+            }
+            kick(*drive_, 0);
+            io_->step(4);
+            turn();
+        }
     }
 
 private:

@@ -29,6 +29,7 @@ protected:
     static constexpr uint64_t kRingDistance = 0x4000;
     static constexpr uint64_t ring(unsigned queue) { return queue * kRingDistance; }
 
+    static constexpr unsigned kRaceTurns = 50;
     /// From now on a second thread changes the rings.
     void start_race() {
         racing_ = true;
@@ -39,6 +40,7 @@ protected:
         if (std::exchange(racing_, false)) Racer::instance().stop();
     }
     bool racing() const { return racing_; }
+    bool broken() const { return transport_.broken; }
     /// Some turns, with a new start wherever a ring is found broken: so that the race has time.
     void race_on(virtio::Device& device, uint64_t features) {
         if (paused_) pause_or_resume(device);
@@ -112,7 +114,6 @@ public:
     }
 
 private:
-    static constexpr unsigned kRaceTurns = 50;
     std::vector<virtio::Queue> queues_;
     Transport transport_;
     bool paused_ = false, racing_ = false;

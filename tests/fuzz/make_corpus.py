@@ -63,7 +63,8 @@ def drives():
     request = lambda kind, sector, shape: struct.pack("<BBBBHBB", 0, kind, sector, shape, 0x100 * (sector % 16), 8, 8)
     kick, step, turn, reset, pause, replace = b"\3", b"\4\7", b"\5", b"\6\xff\xff\xff\xff", b"\7", b"\x08\1"
     everything = b"".join(request(kind, kind, 0x10 if kind < 4 else 4) for kind in range(7))
-    head = struct.pack("<I", 1)
+    head, race = struct.pack("<I", 2), struct.pack("<I", 3)
+    seed("block", "race", race + everything + kick + step + everything)
     seed("block", "all_types", head + everything + kick + step + turn)
     seed("block", "paused", head + everything + kick + pause + everything + kick + step)
     seed("block", "reset", head + everything + kick + reset + everything + kick + step + turn)

@@ -115,9 +115,9 @@ public:
         if (!allowed) lines_.insert(head + "-" + call);
         if (info.entry.nr != SYS_seccomp) return;
         if (thread != program_)
-            threads = is(thread, "fc_api")     ? Threads::kControl
-                      : is(thread, "fc_block") ? Threads::kDrive
-                                               : Threads::kVcpu;
+            threads = is_named(thread, "fc_api")     ? Threads::kControl
+                      : is_named(thread, "fc_block") ? Threads::kDrive
+                                                     : Threads::kVcpu;
         else
             threads = threads == Threads::kUnfiltered ? Threads::kSetup : Threads::kLoop;
     }
@@ -130,14 +130,13 @@ public:
     }
 
 private:
-    bool is(pid_t thread, const char* wanted) const {
+    bool is_named(pid_t thread, const char* wanted) const {
         char path[64], name[16] = {};
         snprintf(path, sizeof path, "/proc/%d/task/%d/comm", program_, thread);
         FILE* const file = fopen(path, "r");
         if (!file || !fgets(name, sizeof name, file)) give_up(path);
         fclose(file);
-        name[strcspn(name, "\n")] = 0;
-        return strcmp(name, wanted) == 0;
+        return strncmp(name, wanted, strlen(wanted)) == 0;
     }
     Threads inherited() const { return threads_.empty() ? Threads::kUnfiltered : Threads::kSetup; }
 

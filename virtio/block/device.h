@@ -62,12 +62,11 @@ public:
     /// says what was not done by then. Does not turn the loop.
     void close(uint64_t deadline_ns);
 
-    /// Writes a record of what the driver knows of the drive, and of the limiter. Only while nothing is in flight.
-    void save(RecordWriter& writer) const;
-    /// Takes over such a record, before activate(). Refuses a file that is smaller than the disk that the driver knows;
+    /// Writes records of what the driver knows of the drive, and of the limiter, into the open group. While paused.
+    void save(RecordWriter& writer) const override;
+    /// Takes over such records, before activate(). Refuses a file that is smaller than the disk that the driver knows;
     /// of a larger one the driver sees the size that it knows.
-    Result<void> restore(RecordReader reader);
-    static constexpr RecordType kRecord{"blck", "block", 1, Need::kRequired};
+    Result<void> restore(RecordReader& reader) override;
 
     DeviceId id() const override { return DeviceId::kBlock; }
     const char* name() const override { return name_.c_str(); }  // for the engine too

@@ -27,7 +27,6 @@ constexpr uint32_t kLargestBlock = 64 << 10;
 
 void Block::save(RecordWriter& writer) const {
     CHECK(pool_->in_use() == 0);
-    const auto drive = writer.group(kRecord);
     {
         const auto disk = writer.leaf(kDisk);
         writer.u64(sectors_);
@@ -41,7 +40,7 @@ void Block::save(RecordWriter& writer) const {
     rate_limiter_.save(writer);
 }
 
-Result<void> Block::restore(RecordReader reader) {
+Result<void> Block::restore(RecordReader& reader) {
     CHECK(!queues_.activated());
     RecordReader disk = TRY(reader.record(kDisk));
     const uint64_t sectors = TRY(disk.u64("sectors"));
@@ -63,7 +62,6 @@ Result<void> Block::restore(RecordReader reader) {
     TRY(disk.finish());
     RecordReader limiter = TRY(reader.record(RateLimiter::kRecord));
     TRY(rate_limiter_.restore(limiter));
-    TRY(reader.finish());
 
     file_.sectors = sectors;
     file_.device_id = std::move(device_id);

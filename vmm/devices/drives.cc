@@ -47,7 +47,7 @@ void add(BlockCounters& sum, const BlockCounters& part) {
     sum.write_agg.add(part.write_agg);
 }
 
-virtio::BlockConfig block_config_of(const config::Drive& drive) {
+virtio::BlockConfig block_config_of(const config::Drive& drive, const virtio::ThreadSetup& confine_thread) {
     virtio::BlockConfig block;
     block.id = drive.drive_id;
     block.path = drive.path_on_host;
@@ -56,17 +56,16 @@ virtio::BlockConfig block_config_of(const config::Drive& drive) {
     block.io_engine = drive.io_engine;
     block.host_cache = drive.direct ? virtio::BlockFile::Cache::kDirect : virtio::BlockFile::Cache::kPageCache;
     if (drive.rate_limiter) block.rate_limiter = *drive.rate_limiter;
+    block.confine_thread = confine_thread;
     return block;
 }
 
 }  // namespace
 
 Result<void> Drives::create(Loop& loop, const std::vector<config::Drive>& configured,
-                            const std::function<Result<void>()>& confine_thread, const AddDevice& add_device) {
+                            const virtio::ThreadSetup& confine_thread, const AddDevice& add_device) {
     for (const config::Drive& drive : configured) {
-        virtio::BlockConfig block = block_config_of(drive);
-        block.confine_thread = confine_thread;
-        auto device = TRY(virtio::Block::create(loop, std::move(block)));
+        auto device = TRY(virtio::Block::create(loop, block_config_of(drive, confine_thread)));
         drives_.push_back({drive.drive_id, device.get()});
         TRY(add_device(std::move(device)));
     }
@@ -77,7 +76,8 @@ void Drives::start_writers() {
     for (const Drive& drive : drives_) drive.device->start_writer();
 }
 
-void Drives::close(uint64_t deadline_ns) {
+void Drives::close() {
+    const uint64_t deadline_ns = monotonic_ns() + limits::kBlockClose_ns;
     for (const Drive& drive : drives_) drive.device->close(deadline_ns);
 }
 

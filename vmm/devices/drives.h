@@ -22,19 +22,16 @@ public:
 
     /// Opens each drive's file and hands the device over to `add`, which keeps it for as long as this object lives.
     /// Errors name the drive, the file and the reason.
-    /// `confine_thread` installs the filter of a drive's own thread, on that thread.
+    /// `confine_thread`: runs first on each thread that a drive starts.
     Result<void> create(Loop& loop, const std::vector<config::Drive>& configured,
-                        const std::function<Result<void>()>& confine_thread, const AddDevice& add);
-    /// Starts the threads that make cached writes fast. Once, before the filter of the loop's thread; the guest may
-    /// run.
+                        const virtio::ThreadSetup& confine_thread, const AddDevice& add);
+    /// Once, when the guest runs and before the loop's system call filter: see virtio::Block::start_writer().
     void start_writers();
+    /// The machine ends: flushes drives, at most for limits::kBlockClose_ns in all. See virtio::Block::close().
+    void close();
 
     /// Puts another file under a drive, or changes its limits, while the machine runs.
     Result<void> patch(const config::DrivePatch& patch);
-
-    /// The process is about to end: what is in flight completes, and Writeback drives are flushed, until `deadline_ns`
-    /// (CLOCK_MONOTONIC) at most.
-    void close(uint64_t deadline_ns);
 
     /// The groups block of each drive, and of all.
     void visit_metrics(MetricsVisitor& visitor) const;
