@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What `make check` holds the sources to: licence headers, the direction of includes, headers that stand alone, format, shell, Python."""
+"""What `make check` holds the sources to: licence headers, the direction of includes, headers that stand alone, format, shell, Python,
+and OpenAPI."""
 import os
 import re
 import shutil
@@ -11,10 +12,11 @@ import sys
 MAY_INCLUDE = {
     "base": set(),
     "virtio": {"base"},
-    "vmm": {"base", "virtio", "policy_filters"},  # the last is generated
-    "api": {"base", "vmm/controller", "vmm/config", "vmm/mmds"},
+    "http": {"base"},
+    "vmm": {"base", "virtio", "http", "policy_filters"},  # the last is generated
+    "api": {"base", "http", "vmm/controller", "vmm/config", "vmm/mmds"},
     "jailer": {"base"},
-    "wisp": {"base", "virtio", "vmm", "api"},
+    "wisp": {"base", "virtio", "vmm", "http", "api"},
 }
 faults = []
 
@@ -81,6 +83,17 @@ def check_python(paths):
     faults.extend((ran.stdout + ran.stderr).splitlines())
 
 
+def check_openapi(path):
+    try:
+        import yaml
+    except ImportError:
+        sys.exit("check: python3-yaml is missing: setup/install-packages check")
+    sys.path.insert(0, "tests/support")
+    import openapi
+    for line in openapi.faults(yaml.safe_load(open(path, encoding="utf-8"))):
+        fault(path, 1, line)
+
+
 def check_empty(path, text):
     if not text:
         fault(path, 1, "is empty")
@@ -103,6 +116,7 @@ def main():
     check_headers_stand_alone([path for path in files if path.split("/")[0] in MAY_INCLUDE and path.endswith(".h")])
     check_shell([path for path, text in files.items() if re.match(r"#!.*\b(bash|sh)\b", text) and "busybox" not in text[:30]])
     check_python([path for path, text in files.items() if path.endswith(".py") or re.match(r"#!.*\bpython", text)])
+    check_openapi("api/openapi.yaml")
     for line in faults:
         print(line)
     print(f"check: {len(files)} files, {len(faults)} faults")

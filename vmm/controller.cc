@@ -182,7 +182,6 @@ Outcome<> Controller::put_mmds_config(const config::MmdsConfig& mmds) {
     REQUIRE_OUTCOME(before_start());
     boot_configured_ = true;
     REQUIRE_OUTCOME(with_prefix("MMMDS config error: ", config_.put_mmds(mmds)));
-    driver_.mmds_changed();
     return {};
 }
 

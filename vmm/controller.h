@@ -69,9 +69,6 @@ public:
     virtual Result<void> configure_logger(const config::Logger& logger) = 0;
     virtual Result<void> configure_metrics(const config::Metrics& metrics) = 0;
 
-    /// The metadata of the guest has changed, or its set-up has.
-    virtual void mmds_changed() {}
-
     /// How long one of these took, from the request to when it was done.
     enum class Operation : uint8_t { kPause, kResume, kFullSnapshot, kDiffSnapshot, kLoadSnapshot };
     static constexpr size_t kOperations = 5;

@@ -18,7 +18,7 @@ Result<void> LogSink::configure(const config::Logger& wanted) {
         file = TRY_CONTEXT("Failed to open target file", open_line_file(*wanted.log_path));
         config.fd = file.get();
     }
-    if (wanted.level) config.level = static_cast<log::Level>(*wanted.level);
+    if (wanted.level) config.level = *wanted.level;
     if (wanted.show_level) config.show_level = *wanted.show_level;
     if (wanted.show_log_origin) config.show_origin = *wanted.show_log_origin;
     if (wanted.module) config.module = *wanted.module;
