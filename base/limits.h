@@ -108,6 +108,33 @@ inline constexpr size_t kConsoleInput = 64;  // bytes to the guest: the 16550's 
 inline constexpr size_t kMaxRecordBytes = 64 << 20;  // one record with all that is in it
 inline constexpr size_t kMaxRecordsInGroup = 4096;
 
+// HTTP, of the API's clients and of the guest's requests for metadata
+inline constexpr size_t kHttpRequestLine = 1024;  // bytes with the line end; Firecracker's bound
+inline constexpr size_t kHttpHead = 16 << 10;     // bytes of request line, headers and trailers
+inline constexpr size_t kHttpChunkLine = 256;     // bytes of a line between chunks
+inline constexpr size_t kHttpQuote = 256;         // bytes of a client's text that an answer repeats
+
+// API. The bound of a body is an argument of the process
+inline constexpr size_t kApiConnections = 128;
+inline constexpr unsigned kApiBacklog = 1024;    // clients that wait to be accepted
+inline constexpr unsigned kApiAccepts = 16;      // in one turn of the loop
+inline constexpr size_t kApiReadChunk = 4096;    // bytes read at a time
+inline constexpr unsigned kApiServeBudget = 64;  // steps of one connection before others have their turn
+inline constexpr unsigned kApiReserve = 4;  // descriptors kept back for clients that come when the process has no more
+inline constexpr uint64_t kApiStallTimeout_ns = 10'000'000'000;  // for a request to arrive, and for an answer to leave
+inline constexpr uint64_t kApiStallGrace_ns = 1'000'000'000;  // a request that takes longer goes before idle clients do
+inline constexpr uint64_t kApiStallCheck_ns = 1'000'000'000;  // between looks at stalled clients
+inline constexpr size_t kApiDiscard = 64 << 20;               // bytes that are read and dropped after a refusal
+
+// Metadata service (MMDS)
+inline constexpr size_t kMmdsConnections = 30;      // of one interface; Firecracker's bound
+inline constexpr size_t kMmdsReceiveBuffer = 2500;  // bytes of a connection; Firecracker's bound
+inline constexpr size_t kMmdsBody = 2048;           // bytes of a request's body
+inline constexpr uint64_t kMmdsRetransmit_ms = 1200;
+inline constexpr unsigned kMmdsRetries = 15;
+inline constexpr uint64_t kMmdsIdle_ms = 40'000;      // after which a new connection may take the place of an old one
+inline constexpr uint64_t kMmdsPause_ns = 1'000'000;  // until a turn that has budget left for another answer
+
 // Log and metrics
 inline constexpr unsigned kLogBurst = 10;      // lines of one call site …
 inline constexpr uint64_t kLogInterval_s = 5;  // … in this many seconds; the rest are counted

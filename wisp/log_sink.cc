@@ -21,7 +21,7 @@ Result<void> LogSink::configure(const config::Logger& wanted) {
         config.fd = file.get();
         config.sink = log::Config::Sink::kFile;
     }
-    if (wanted.level) config.level = static_cast<log::Level>(*wanted.level);
+    if (wanted.level) config.level = *wanted.level;
     if (wanted.show_level) config.show_level = *wanted.show_level;
     if (wanted.show_log_origin) config.show_origin = *wanted.show_log_origin;
     if (wanted.module) config.module = *wanted.module;

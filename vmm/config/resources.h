@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
 #include "base/token_bucket.h"
 #include "virtio/block/config.h"
 #include "vmm/config/value.h"
@@ -105,7 +106,7 @@ struct Vsock {
     std::optional<std::string> vsock_id = {};  ///< deprecated, kept to be shown
 };
 
-enum class LogLevel : uint8_t { kOff, kError, kWarning, kInfo, kDebug, kTrace };
+using LogLevel = log::Level;
 
 struct Logger {
     std::optional<std::string> log_path = {};

@@ -78,7 +78,8 @@ Result<void> NetInterfaces::create(Loop& loop, const config::VmConfig& config, c
         net.send_limiter = wanted.tx_rate_limiter.value_or(RateLimiterConfig{});
         const mmds::Port* port = nullptr;
         if (service_ && reaches_mmds(config, wanted.iface_id)) {
-            auto made = std::make_unique<mmds::Port>(*service_, config.mmds->ipv4_address.value_or(mmds::kMmdsAddress));
+            auto made =
+                std::make_unique<mmds::Port>(loop, *service_, config.mmds->ipv4_address.value_or(mmds::kMmdsAddress));
             port = made.get();
             net.responder = std::move(made);
         }
