@@ -2,13 +2,15 @@
 //
 // How long things took: the least, the most, the sum, and how many fell into each bucket of a histogram.
 //
-// Threads: that of what is measured.
+// Threads: one records, any thread may read. A reader may see a part of the record that is just being made.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
+
+#include "base/counter.h"
 
 namespace wisp {
 
@@ -35,22 +37,25 @@ public:
 
     void record(uint64_t ns) {
         const uint64_t us = ns / 1000;
-        min_us_ = count_++ == 0 ? us : std::min(min_us_, us);
-        max_us_ = std::max(max_us_, us);
+        if (us < min_us_) min_us_ = us;
+        if (us > max_us_) max_us_ = us;
         sum_ns_ += ns;
         ++buckets_[bucket_of(ns)];
     }
 
     void add(const Latency& other) {
-        if (other.count_ == 0) return;
-        min_us_ = count_ == 0 ? other.min_us_ : std::min(min_us_, other.min_us_);
-        max_us_ = std::max(max_us_, other.max_us_);
+        min_us_ = std::min(min_us_.value(), other.min_us_.value());
+        max_us_ = std::max(max_us_.value(), other.max_us_.value());
         sum_ns_ += other.sum_ns_;
-        count_ += other.count_;
         for (unsigned i = 0; i < kBuckets; ++i) buckets_[i] += other.buckets_[i];
     }
 
-    LatencySummary summary() const { return {min_us_, max_us_, sum_ns_ / 1000, count_}; }
+    /// The count is that of the buckets, so that both agree whenever they are read.
+    LatencySummary summary() const {
+        uint64_t count = 0;
+        for (const Counter& bucket : buckets_) count += bucket;
+        return {count > 0 ? min_us_.value() : 0, max_us_, sum_ns_ / 1000, count};
+    }
     uint64_t sum_ns() const { return sum_ns_; }
     /// Of this bucket alone.
     uint64_t in_bucket(unsigned bucket) const { return buckets_[bucket]; }
@@ -62,8 +67,8 @@ public:
     }
 
 private:
-    uint64_t min_us_ = 0, max_us_ = 0, sum_ns_ = 0, count_ = 0;
-    std::array<uint64_t, kBuckets> buckets_{};
+    Counter min_us_ = UINT64_MAX, max_us_, sum_ns_;
+    std::array<Counter, kBuckets> buckets_{};
 };
 
 }  // namespace wisp

@@ -29,7 +29,7 @@ namespace wisp {
 class Loop;
 class Poller;
 
-/// Is told when its descriptor is ready. `events` are EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP.
+/// Is called when its descriptor is ready. `events` are EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP.
 class Watcher {
 public:
     virtual void on_ready(uint32_t events) = 0;
@@ -71,8 +71,8 @@ private:
 };
 
 /// Something that can have work without a descriptor becoming ready: a queue in shared memory. The loop looks at it
-/// before it sleeps, and for a while instead of sleeping where that pays. So whoever is on the other side need not
-/// signal until arm() was called: two thread hand-overs less for each piece of work.
+/// before it sleeps, and for a while instead of sleeping where that pays. So the other side need not signal until
+/// arm() was called: two thread hand-overs less for each piece of work.
 class PollSource {
 public:
     /// Does what there is to do, without a system call where there is nothing. True if there was anything.

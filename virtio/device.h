@@ -11,6 +11,7 @@
 #include <span>
 
 #include "base/guest_memory.h"
+#include "base/record.h"
 #include "base/result.h"
 #include "virtio/queue.h"
 
@@ -80,6 +81,12 @@ public:
     virtual void pause(std::move_only_function<void()> paused) = 0;
     /// Goes on where pause() stopped; looks at its queues by itself.
     virtual void resume() = 0;
+
+    /// The records of the device's own state, in the group that is being written: what neither its configuration nor
+    /// its transport holds. While paused.
+    virtual void save(RecordWriter&) const {}
+    /// Into a fresh device that is paused, before activate(). The caller finishes the group.
+    virtual Result<void> restore(RecordReader&) { return {}; }
 };
 
 }  // namespace wisp::virtio

@@ -5,8 +5,8 @@
 //
 // Threads: the registers are reached from vCPU threads, under a mutex that guards them and nothing else. The device and
 // its queues belong to the loop. DRIVER_OK and a reset ring a doorbell of the loop. The vCPU that wrote a reset waits
-// until the device has drained, because its driver frees the memory next: a loop that waits for vCPUs to stop must turn
-// meanwhile.
+// until the device has drained, because its driver frees the memory next. So a loop that waits for vCPUs to stop must
+// keep turning.
 //
 // Trusts nothing that is written: a register written at the wrong time, with the wrong width or out of range is ignored
 // and logged, rate-limited.
@@ -22,7 +22,9 @@
 #include "base/bus.h"
 #include "base/fd.h"
 #include "base/guest_memory.h"
+#include "base/limits.h"
 #include "base/loop.h"
+#include "base/record.h"
 #include "virtio/device.h"
 
 namespace wisp::virtio {
@@ -64,10 +66,18 @@ public:
         };
         std::vector<QueueRegisters> queues;
     };
-    State save() const;
+    State capture() const;
     /// Into a fresh transport, before the VM runs. Pauses the device, and activates it if its driver had: it works from
     /// device().resume() on. An error: the state is not one that this device can have.
-    Result<void> restore(const State& state);
+    Result<void> apply(const State& state);
+
+    static constexpr RecordType kRecord{"mmio", "transport", 1, Need::kRequired};
+    /// The content of a group of type kRecord: registers, queues, and the device's own state. As capture().
+    void save(RecordWriter& writer) const;
+    static constexpr RecordType kDeviceRecord{"devi", "device", 1, Need::kRequired};
+    static void save_state(const State& state, RecordWriter& writer);  ///< without the device's own
+    /// As apply(). Errors name the record and the field.
+    Result<void> restore(RecordReader& reader);
 
 private:
     struct Kick final : Watcher {
@@ -117,7 +127,7 @@ private:
     mutable std::mutex mutex_;  // guards registers_, live_, resetting_
     std::condition_variable drained_;
     State registers_;    // interrupt_status and config_generation live in the atomics below
-    bool live_ = false;  // DRIVER_OK was posted to the loop and no reset has drained since
+    bool live_ = false;  // the loop was asked to activate, and no reset has drained since
     bool resetting_ = false;
     std::atomic<uint32_t> interrupt_status_ = 0;
     std::atomic<uint32_t> config_generation_ = 0;

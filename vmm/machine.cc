@@ -33,17 +33,27 @@ uint64_t host_memory_mib() {
     return (static_cast<uint64_t>(info.totalram) + info.totalswap) * info.mem_unit / limits::kMiB;
 }
 
+MemoryBacking backing_of(const config::MachineConfig& wanted) {
+    switch (wanted.huge_pages) {
+        case config::HugePages::kTransparent:
+            return MemoryBacking::transparent_huge();
+        case config::HugePages::k2M:
+            return MemoryBacking::huge_tlb_2m();
+        default:
+            return MemoryBacking::anonymous();
+    }
+}
+
 }  // namespace
 
 Result<void> Machine::map_memory(const config::MachineConfig& wanted) {
-    using Pages = GuestMemory::Pages;
-    static constexpr Pages kPages[] = {Pages::kNormal, Pages::kTransparentHuge, Pages::kHugeTlb2M};
     // Density is made of oversubscription: it is allowed, and said.
     if (const uint64_t host_mib = host_memory_mib(); wanted.mem_size_mib > host_mib)
         LOG_WARNING("machine-config: mem_size_mib %lu is more than the %lu MiB of memory and swap that the host has",
                     wanted.mem_size_mib, host_mib);
     const auto ranges = boot::memory_ranges(wanted.mem_size_mib * limits::kMiB);
-    memory_ = TRY(GuestMemory::create(ranges, kPages[static_cast<size_t>(wanted.huge_pages)]));
+    memory_ = TRY(GuestMemory::create(ranges, backing_of(wanted)));
+    if (wanted.track_dirty_pages) memory_.track_writes();  // what KVM's log does not see
     return {};
 }
 
@@ -69,7 +79,8 @@ Result<void> Machine::set_up_vm(Vm vm, Vm::DirtyLog dirty_log) {
 Result<void> Machine::add_devices(const config::VmConfig& config) {
     const auto add = [this](auto device) { return add_virtio(std::move(device)); };
     TRY(add_platform_devices(config.serial));
-    TRY(drives_.create(host_.loop, config.drives, add));
+    TRY(drives_.create(
+        host_.loop, config.drives, [this] { return host_.seccomp.install(policy::Phase::kDrive); }, add));
     TRY(net_.create(host_.loop, config, host_.metadata, add));
     if (config.vsock) TRY(add_vsock(*config.vsock));
     return {};
@@ -149,6 +160,7 @@ bool Machine::vcpus_stopped() const {
 
 void Machine::stop_devices() {
     const uint64_t number = ++pause_number_;
+    console_->pause();
     devices_running_ = slots_.size();
     for (Slot& slot : slots_) slot.paused = false;
     for (Slot& slot : slots_)
@@ -162,6 +174,7 @@ void Machine::stop_devices() {
 
 void Machine::go_on() {
     ++pause_number_;
+    console_->resume();
     for (Slot& slot : slots_) slot.transport->device().resume();
     for (const auto& vcpu : vcpus_) vcpu->resume();
 }
@@ -182,6 +195,7 @@ std::string Machine::unfinished() const {
 void Machine::close() {
     console_->finish();
     net_.close();
+    drives_.close();
 }
 
 void Machine::unlink_sockets() {

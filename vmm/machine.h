@@ -29,8 +29,8 @@
 #include "vmm/devices/interfaces.h"
 #include "vmm/devices/pit.h"
 #include "vmm/devices/power.h"
-#include "vmm/kvm/kvm.h"
 #include "vmm/kvm/vcpu.h"
+#include "vmm/kvm/vm.h"
 #include "vmm/pause.h"
 #include "vmm/policy/seccomp.h"
 #include "vmm/stop.h"
@@ -72,6 +72,7 @@ public:
     Result<void> connect_devices();
     /// Carries the console's bytes from now on.
     Result<void> start_console() { return console_->start(); }
+    void start_drive_writers() { drives_.start_writers(); }
     Vcpu& add_vcpu(unsigned id);
     /// Leaves the VM's descriptors to the loop's ring: the kernel then takes the VM down after the process has ended.
     /// The exit of a process that dropped the last reference would wait for several grace periods.
@@ -86,7 +87,9 @@ public:
 
     Pause& pause() { return pause_; }
 
-    /// Puts another file under a drive, or changes its limits.
+    /// Starts the drives' threads. Once, before the loop's system call filter.
+    void start_writers() { drives_.start_writers(); }
+    /// Replaces a drive's file, or changes its limits.
     Result<void> patch_drive(const config::DrivePatch& patch) { return drives_.patch(patch); }
     /// Changes an interface's limits.
     Result<void> patch_network_interface(const config::NetworkInterfacePatch& patch) { return net_.patch(patch); }

@@ -66,9 +66,11 @@ void MachineControl::start(Handler done) {
             auto started = start_here();
             // From here on nothing is built any more. A machine that has run is not taken apart: what fails now ends
             // the process.
-            if (started)
+            if (started) {
+                machine_->start_writers();
                 if (auto installed = host_.seccomp.install(policy::Phase::kLoop); !installed)
                     host_.stop.request({ExitCode::kBadConfiguration, installed.error().message});
+            }
             reply(std::move(started));
         },
         std::move(done));
@@ -119,7 +121,7 @@ Result<void> MachineControl::send_ctrl_alt_del() {
 void MachineControl::close(Handler done) {
     closed_ = std::move(done);
     if (!done_) return close_devices();
-    deadline_.arm(limits::kCloseDeadline_ns);
+    deadline_.arm(limits::kEndGrace_ns);
 }
 
 void MachineControl::close_devices() {

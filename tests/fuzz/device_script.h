@@ -8,6 +8,7 @@
 
 #include "base/loop.h"
 #include "tests/fuzz/driver.h"
+#include "tests/fuzz/racer.h"
 
 namespace wisp::fuzz {
 
@@ -19,11 +20,39 @@ protected:
 
     /// Rings from 0 on, 16 KiB apart.
     DeviceScript(const GuestMemory& memory, Input input, unsigned queues)
-        : memory_(memory), host_(memory.regions()[0].host), input_(input), queues_(queues) {
+        : memory_(memory), host_(host_bytes(memory)), input_(input), queues_(queues) {
         for (unsigned i = 0; i < queues; ++i) drivers_.emplace_back(host_, kMemory, ring(i));
     }
 
-    static constexpr uint64_t ring(unsigned queue) { return queue * 0x4000ul; }
+    ~DeviceScript() { stop_race(); }
+
+    static constexpr uint64_t kRingDistance = 0x4000;
+    static constexpr uint64_t ring(unsigned queue) { return queue * kRingDistance; }
+
+    static constexpr unsigned kRaceTurns = 50;
+    /// From now on a second thread changes the rings.
+    void start_race() {
+        racing_ = true;
+        Racer::instance().start(host_, static_cast<unsigned>(queues_.size()), kRingDistance, kMemory,
+                                input_.take<uint32_t>());
+    }
+    void stop_race() {
+        if (std::exchange(racing_, false)) Racer::instance().stop();
+    }
+    bool racing() const { return racing_; }
+    bool broken() const { return transport_.broken; }
+    /// Some turns, with a new start wherever a ring is found broken: so that the race has time.
+    void race_on(virtio::Device& device, uint64_t features) {
+        if (paused_) pause_or_resume(device);
+        for (unsigned i = 0; i < kRaceTurns; ++i) {
+            if (transport_.broken) {
+                reset(device);
+                activate(device, features);
+            }
+            for (unsigned queue = 0; queue < queues_.size(); ++queue) kick(device, queue);
+            turn();
+        }
+    }
     static Loop& loop() {
         static const std::unique_ptr<Loop> loop = *Loop::create(Loop::Backend::kEpoll);
         return *loop;
@@ -79,7 +108,7 @@ public:
             be_quiet();
             return guest_memory(kMemory);
         }();
-        memset(memory.regions()[0].host, 0, kMemory);
+        memset(host_bytes(memory), 0, kMemory);
         Script(memory, Input(data, size)).run();
         return 0;
     }
@@ -87,7 +116,7 @@ public:
 private:
     std::vector<virtio::Queue> queues_;
     Transport transport_;
-    bool paused_ = false;
+    bool paused_ = false, racing_ = false;
 };
 
 }  // namespace wisp::fuzz

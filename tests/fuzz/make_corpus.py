@@ -58,6 +58,19 @@ def block_requests():
     request("in_pieces", 1, 8, [1, 7, 8, 300, 212, 0, 1], 6)
 
 
+def drives():
+    """Scripts of tests/fuzz/block.cc: the seed of the faults, then its operations."""
+    request = lambda kind, sector, shape: struct.pack("<BBBBHBB", 0, kind, sector, shape, 0x100 * (sector % 16), 8, 8)
+    kick, step, turn, reset, pause, replace = b"\3", b"\4\7", b"\5", b"\6\xff\xff\xff\xff", b"\7", b"\x08\1"
+    everything = b"".join(request(kind, kind, 0x10 if kind < 4 else 4) for kind in range(7))
+    head, race = struct.pack("<I", 2), struct.pack("<I", 3)
+    seed("block", "race", race + everything + kick + step + everything)
+    seed("block", "all_types", head + everything + kick + step + turn)
+    seed("block", "paused", head + everything + kick + pause + everything + kick + step)
+    seed("block", "reset", head + everything + kick + reset + everything + kick + step + turn)
+    seed("block", "replaced", head + everything + kick + replace + everything + kick + step + turn)
+
+
 def requests():
     seed("http", "get", "\0GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
     seed("http", "put", '\4PUT /machine-config HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"vcpu_count":1}')
@@ -135,6 +148,8 @@ def net_scripts():
     seed("net", "metadata", b"\1" + post(31, 1536) + send(arp) + turn + send(syn) + turn + send(syn, cut=20) + turn)
     seed("net", "any_chain", b"\0" + b"\3\1\xe1" + descriptor(0x10000, 12, 1, 1)[:12] + b"\1" + descriptor(0xfffffffffffff000, 99, 3)[:12] + b"\3")
     seed("net", "reset", b"\0" + b"\5\0" + send(plain) + post(3, 99) + arrive(plain) + b"\6" + bytes(8) + turn + send(plain, gso) + b"\6" + b"\xff" * 8)
+    seed("net", "race", b"\x40" + struct.pack("<I", 1) + post(31, 300) + arrive(plain) * 3 + send(plain) * 3 + turn)
+    seed("net", "race_metadata", b"\x41" + struct.pack("<I", 2) + post(31, 1536) + send(arp) + send(syn) + turn)
     seed("net", "limits", b"\x18" + post(31, 500) + send(plain) * 9 + arrive(plain) * 9 + turn * 3)
 
 
@@ -149,25 +164,30 @@ def vsock_scripts():
     def post(count, size, cut=65535):
         return b"\2" + struct.pack("<BHH", count, size, cut)
 
+    def script(name, operations, race=None):
+        seed("vsock", name, (b"\0" if race is None else b"\1" + struct.pack("<I", race)) + operations)
+
     turn, connect, accept = b"\x0d", b"\5", b"\x0a"
     write, more, read, close = b"\6\0\0", b"\6\0\3\5hello\x40", b"\7\0\xff\xff", b"\x09\0"
     opened = post(16, 4140) + connect + turn + write + packet(response, host) + turn
-    seed("vsock", "from_host", opened + more + packet(data, host, 5000) + read + packet(shutdown, host) + turn + close + turn)
-    seed("vsock", "from_host_in_pieces", post(8, 4140) + connect + b"\6\0\1\4CONN" + b"\6\0\1\7ECT 52\n" + packet(response, host) + more)
-    seed("vsock", "wrong_line", connect + b"\6\0\1\4GET " + turn + connect + close + turn)
-    seed("vsock", "from_guest", post(16, 4140) + packet(request, guest) + turn + accept + packet(data, guest, 60000) * 4 + read * 2
+    script("from_host", opened + more + packet(data, host, 5000) + read + packet(shutdown, host) + turn + close + turn)
+    script("from_host_in_pieces", post(8, 4140) + connect + b"\6\0\1\4CONN" + b"\6\0\1\7ECT 52\n" + packet(response, host) + more)
+    script("wrong_line", connect + b"\6\0\1\4GET " + turn + connect + close + turn)
+    script("from_guest", post(16, 4140) + packet(request, guest) + turn + accept + packet(data, guest, 60000) * 4 + read * 2
          + packet(data, guest, 1) + more + packet(update, guest) + packet(ask, guest) + packet(reset, guest) + turn)
-    seed("vsock", "half_close", post(16, 4140) + packet(request, guest) + accept + b"\x08\0\1" + turn + packet(data, guest, 9) + read
+    script("half_close", post(16, 4140) + packet(request, guest) + accept + b"\x08\0\1" + turn + packet(data, guest, 9) + read
          + packet(shutdown, guest, change=4, extra=struct.pack("<I", 1)) + close + turn)
-    seed("vsock", "nobody_listens", post(3, 44) + packet(request, 0x18) + packet(data, guest, 3) + turn)
-    seed("vsock", "no_credit", post(16, 100) + packet(request, guest, change=1, extra=struct.pack("<I", 10)) + accept + more + turn
+    script("nobody_listens", post(3, 44) + packet(request, 0x18) + packet(data, guest, 3) + turn)
+    script("no_credit", post(16, 100) + packet(request, guest, change=1, extra=struct.pack("<I", 10)) + accept + more + turn
          + packet(update, guest, change=3, extra=struct.pack("<II", 10, 10)) + turn)
-    seed("vsock", "beyond_credit", post(16, 100) + packet(request, guest) + packet(data, guest, 65000) * 20)
-    seed("vsock", "wrong_headers", post(16, 100) + packet(request, guest) + packet(0, guest) + packet(8, guest) +
+    script("beyond_credit", post(16, 100) + packet(request, guest) + packet(data, guest, 65000) * 20)
+    script("wrong_headers", post(16, 100) + packet(request, guest) + packet(0, guest) + packet(8, guest) +
          packet(data, guest, 5, 64, struct.pack("<I", 1 << 31)) + packet(data, guest, 5, 8, b"\2\0") + packet(data, guest, 5, 16, b"\xff" * 8))
-    seed("vsock", "raw", b"\1" + struct.pack("<HH", 3, 20) + bytes(20) + b"\3\1\x81" + descriptor(0x10000, 44, 1)[:4] + b"\x2c\0\0")
-    seed("vsock", "small_buffers", post(4, 10) + post(8, 45, 3) + opened + more + b"\x0e" + turn)
-    seed("vsock", "reset_and_pause", opened + more + b"\x0c" + packet(data, host, 99) + turn + b"\x0c" + turn + b"\x0b" + turn + b"\x0c\x0b" + packet(request, guest))
+    script("raw", b"\1" + struct.pack("<HH", 3, 20) + bytes(20) + b"\3\1\x81" + descriptor(0x10000, 44, 1)[:4] + b"\x2c\0\0")
+    script("small_buffers", post(4, 10) + post(8, 45, 3) + opened + more + b"\x0e" + turn)
+    script("reset_and_pause", opened + more + b"\x0c" + packet(data, host, 99) + turn + b"\x0c" + turn + b"\x0b" + turn + b"\x0c\x0b" + packet(request, guest))
+    script("race", opened + more * 3 + packet(data, host, 5000) * 3 + turn, race=1)
+    script("race_from_guest", post(16, 100) + packet(request, guest) + accept + packet(data, guest, 3000) * 4 + read, race=2)
 
 
 JSON = """{"boot-source": {"kernel_image_path": "/k", "boot_args": "a=b", "initrd_path": "/i"},
@@ -246,5 +266,5 @@ def records():
 
 
 if __name__ == "__main__":
-    for make in (queues, block_requests, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters, records):
+    for make in (queues, block_requests, drives, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters, records):
         make()

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A network interface with the metadata service behind it: a script of a guest that sends frames and posts buffers,
-// right and wrong ones, of a tap that fills, fails and receives, and of resets and pauses in between. What reaches the
-// tap has a header that was checked, and is never for the metadata service.
+// right and wrong ones, of a tap that fills, fails and receives, and of resets and pauses in between; perhaps with a
+// second thread that changes the rings meanwhile. What reaches the tap has a header that was checked, and is never for
+// the metadata service.
 #include "virtio/net/device.h"
 
 #include "tests/fuzz/device_script.h"
@@ -30,7 +31,7 @@ public:
         if (flags & 1) {
             CHECK(store_.put(*config::parse_json_strict(R"({"latest":{"meta-data":{"ami":"x"}}})")));
             service_.configure({});
-            auto port = std::make_unique<mmds::Port>(service_, mmds::kMmdsAddress);
+            auto port = std::make_unique<mmds::Port>(loop(), service_, mmds::kMmdsAddress);
             port_ = port.get();
             config.responder = std::move(port);
         }
@@ -43,8 +44,12 @@ public:
         tap_->uso = flags & 32;
         net_ = *Net::create(loop(), std::move(config), std::move(tap));
         activate(*net_, kTransport | net_->features());
+        if (flags & 64) start_race();
     }
-    ~Script() { reset(*net_); }
+    ~Script() {
+        stop_race();
+        reset(*net_);
+    }
 
     void run() {
         while (!input_.empty()) {
@@ -52,6 +57,10 @@ public:
             look_at_sent();
         }
         turn();
+        look_at_sent();
+        if (!racing()) return;
+        while (tap_->waiting.size() < kMostWaiting) tap_->push(std::string(100 * tap_->waiting.size(), 'r'));
+        race_on(*net_, kTransport | net_->features());
         look_at_sent();
     }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A vsock device between a script of a guest, whose packets are right and wrong, and a script of host programs that
-// connect, listen, read, write and go. Every packet to the guest fits its buffer and makes sense.
+// connect, listen, read, write and go; perhaps with a second thread that changes the rings meanwhile. Every packet to
+// the guest fits its buffer and makes sense.
 #include "virtio/vsock/device.h"
 
 #include <sys/socket.h>
@@ -50,8 +51,13 @@ public:
         vsock_ = *Vsock::create(loop(), {kCid, path_});
         listener_ = *UnixListener::create(listener_path(), 4);
         activate(*vsock_, kTransport);
+        if (input_.take<uint8_t>() & 1) {
+            trusted_ = false;
+            start_race();
+        }
     }
     ~Script() {
+        stop_race();
         reset(*vsock_);
         CHECK(vsock_->connections() == 0);
     }
@@ -64,6 +70,7 @@ public:
         }
         turn();
         look_at_received();
+        if (racing()) race_on(*vsock_, kTransport);
     }
 
 private:
@@ -117,7 +124,7 @@ private:
                 return;
             case kReset:
                 reset(*vsock_);
-                trusted_ = true;
+                trusted_ = !racing();
                 next_buffer_ = 0;
                 return activate(*vsock_, kTransport);
             case kPause:

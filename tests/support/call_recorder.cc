@@ -4,7 +4,7 @@
 // call-recorder --rules
 //
 // Runs wisp and writes down, at its end, which rules of the system call policies allowed the calls that it made: a line
-// "THREADS <tab> RULE" for each rule that was needed, where THREADS is setup, loop, control or vcpu, and a line
+// "THREADS <tab> RULE" for each rule that was needed, where THREADS is setup, loop, control, vcpu or drive, and a line
 // "THREADS <tab> -CALL" for a call that none of their rules allows. A thread's calls belong to the last filter that it
 // has installed.
 // --deny makes a call fail with ENOSYS, as on a host that does not have it.
@@ -35,6 +35,7 @@
 
 #include "vmm/policy/common.h"
 #include "vmm/policy/control.h"
+#include "vmm/policy/drive.h"
 #include "vmm/policy/filter.h"
 #include "vmm/policy/loop.h"
 #include "vmm/policy/setup.h"
@@ -44,8 +45,8 @@ namespace {
 
 using namespace wisp::policy;
 
-enum class Threads { kUnfiltered, kSetup, kLoop, kControl, kVcpu };
-constexpr const char* kNames[] = {"none", "setup", "loop", "control", "vcpu"};
+enum class Threads { kUnfiltered, kSetup, kLoop, kControl, kVcpu, kDrive };
+constexpr const char* kNames[] = {"none", "setup", "loop", "control", "vcpu", "drive"};
 
 [[noreturn]] void give_up(const char* what) {
     fprintf(stderr, "call-recorder: %s: %s\n", what, strerror(errno));
@@ -56,8 +57,8 @@ struct Policy {
     const char* name;
     std::span<const Rule> rules;
 };
-constexpr Policy kPolicies[] = {
-    {"common", kCommon}, {"loop", kLoopRun}, {"control", kControlRun}, {"vcpu", kVcpuRun}, {"setup", kSetUp}};
+constexpr Policy kPolicies[] = {{"common", kCommon}, {"loop", kLoopRun}, {"control", kControlRun},
+                                {"vcpu", kVcpuRun},  {"setup", kSetUp},  {"drive", kDriveRun}};
 
 std::string name_of(const Policy& policy, size_t rule) {
     return std::string(policy.name) + "." + std::to_string(rule);
@@ -81,6 +82,8 @@ std::vector<Policy> policies_of(Threads threads) {
             return {kPolicies[0], kPolicies[2]};
         case Threads::kVcpu:
             return {kPolicies[0], kPolicies[3]};
+        case Threads::kDrive:
+            return {kPolicies[0], kPolicies[5]};
         default:
             return {};
     }
@@ -112,7 +115,9 @@ public:
         if (!allowed) lines_.insert(head + "-" + call);
         if (info.entry.nr != SYS_seccomp) return;
         if (thread != program_)
-            threads = is_control(thread) ? Threads::kControl : Threads::kVcpu;
+            threads = is_named(thread, "fc_api")     ? Threads::kControl
+                      : is_named(thread, "fc_block") ? Threads::kDrive
+                                                     : Threads::kVcpu;
         else
             threads = threads == Threads::kUnfiltered ? Threads::kSetup : Threads::kLoop;
     }
@@ -125,13 +130,13 @@ public:
     }
 
 private:
-    bool is_control(pid_t thread) const {
+    bool is_named(pid_t thread, const char* wanted) const {
         char path[64], name[16] = {};
         snprintf(path, sizeof path, "/proc/%d/task/%d/comm", program_, thread);
         FILE* const file = fopen(path, "r");
         if (!file || !fgets(name, sizeof name, file)) give_up(path);
         fclose(file);
-        return strncmp(name, "fc_api", 6) == 0;
+        return strncmp(name, wanted, strlen(wanted)) == 0;
     }
     Threads inherited() const { return threads_.empty() ? Threads::kUnfiltered : Threads::kSetup; }
 

@@ -63,6 +63,14 @@ struct NetRig final : virtio::Interrupt {
         REQUIRE(paused);
     }
     void turn() { REQUIRE(loop->turn(0).has_value()); }
+    /// Turns the loop until `done`; fails the test if that takes too long.
+    void until(const std::function<bool()>& done) {
+        const uint64_t give_up_ns = monotonic_ns() + 20'000'000'000;
+        while (!done()) {
+            if (monotonic_ns() > give_up_ns) FAIL("waited in vain");
+            REQUIRE(loop->turn(1'000'000).has_value());
+        }
+    }
 
     struct Buffer {
         uint64_t address;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs wisp under tests/support/call_recorder, in every way that its system call policies have a rule for.
 
-`needed(folder)` gives {"setup"|"loop"|"control"|"vcpu": {rule}}; `rules()` all there are. Both the test and `make bench BENCH=jail` count
+`needed(folder)` gives {"setup"|"loop"|"control"|"vcpu"|"drive": {rule}}; `rules()` all there are. Both the test and `make bench BENCH=jail` count
 by them.
 """
 import json
@@ -17,8 +17,8 @@ import net
 import wisp
 
 RECORDER = f"{wisp.BUILD}/tests/call-recorder"
-THREADS = {"setup": ("common", "loop", "control", "vcpu", "setup"), "loop": ("common", "loop"), "control": ("common", "control"),
-           "vcpu": ("common", "vcpu")}
+THREADS = {"setup": ("common", "loop", "control", "vcpu", "drive", "setup"), "loop": ("common", "loop"), "control": ("common", "control"),
+           "vcpu": ("common", "vcpu"), "drive": ("common", "drive")}
 
 
 def rules():

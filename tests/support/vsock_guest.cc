@@ -75,7 +75,7 @@ VsockGuest::VsockGuest(Options wanted)
       rx(memory, wanted.queue_size, kRxBase),
       tx(memory, wanted.queue_size, kTxBase),
       events(memory, wanted.queue_size, kEventBase) {
-    auto created = Vsock::create(*loop, {static_cast<uint32_t>(kCid), uds_path()});
+    auto created = Vsock::create(*loop, {static_cast<uint32_t>(kCid), uds_path()}, nullptr, wanted.sockets);
     if (!created) FAIL(created.error().message);
     vsock = *std::move(created);
     activate();

@@ -41,6 +41,7 @@ public:
         unsigned buffers = 32;        ///< receive buffers posted from the start
         bool split_header = false;    ///< header and data in descriptors of their own
         bool repost = true;           ///< next() posts a buffer for the one that it used
+        virtio::VsockSockets sockets{};
     };
     VsockGuest();
     explicit VsockGuest(Options options);

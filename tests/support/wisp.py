@@ -119,7 +119,7 @@ class Vm:
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.connect(self.api_sock)
         try:
-            connection.request(method, resource, json.dumps(body))
+            connection.request(method, resource, None if body is None else json.dumps(body))
             answer = connection.getresponse()
             text = answer.read()
             assert answer.status in (200, 204), text

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/loop.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 #include <catch2/catch.hpp>
 
 #include <optional>
 #include <thread>
+#include <vector>
+
+#include "tests/support/refused_calls.h"
 
 using namespace wisp;
 
@@ -54,6 +59,51 @@ TEST_CASE("loop: a descriptor that is ready before it is watched is reported") {
         const Watch watch = *loop->watch(event.get(), EPOLLIN, watcher);
         while (watcher.count == 0) REQUIRE(loop->turn(-1).has_value());
     }
+}
+
+// A descriptor that is not open yet stands for whatever makes a host refuse a poll.
+TEST_CASE("loop: a descriptor that the host cannot watch is tried again, and watched when it can be") {
+    auto loop = make_loop(Loop::Backend::kAutomatic);
+    if (!loop->uses_io_uring()) return;  // epoll refuses at once: watch() fails
+    auto event = *create_eventfd();
+    const int number = fcntl(event.get(), F_DUPFD_CLOEXEC, 700);
+    REQUIRE(number >= 700);
+    close(number);
+    CountingWatcher watcher;
+    Watch watch = *loop->watch(number, EPOLLIN, watcher);
+    while (watcher.count < 3) REQUIRE(loop->turn(-1).has_value());  // it may be ready, for all that is known
+    REQUIRE(dup2(event.get(), number) == number);
+    const int before = watcher.count;
+    signal_eventfd(event.get());
+    while (watcher.count == before) REQUIRE(loop->turn(-1).has_value());
+    watch.reset();
+    close(number);
+}
+
+TEST_CASE("loop: a ring that takes no submissions for a while loses no watch", "[filters]") {
+    CHECK(test::in_child([] {
+        auto loop = make_loop(Loop::Backend::kAutomatic);
+        if (!loop->uses_io_uring()) return true;
+        constexpr int kMost = 8;
+        std::atomic<int> listener = -1, refused = 0;
+        std::thread([&] { test::refuse_first_calls(listener, refused, kMost); }).detach();
+        listener = test::divert(SYS_io_uring_enter, SECCOMP_RET_USER_NOTIF);
+        if (listener < 0) return false;
+        // More than the submission queue holds.
+        constexpr size_t kEvents = 2 * limits::kLoopRingEntries;
+        std::vector<OwnedFd> events(kEvents);
+        std::vector<CountingWatcher> watchers(kEvents);
+        std::vector<Watch> watches;
+        for (size_t i = 0; i < kEvents; ++i) {
+            events[i] = *create_eventfd();
+            watches.push_back(*loop->watch(events[i].get(), EPOLLIN, watchers[i]));
+        }
+        for (const OwnedFd& event : events) signal_eventfd(event.get());
+        for (const CountingWatcher& watcher : watchers)
+            while (watcher.count == 0) REQUIRE(loop->turn(10'000'000).has_value());
+        watches.clear();
+        return refused == kMost;
+    }));
 }
 
 TEST_CASE("loop: nothing is reported after the watch has ended") {

@@ -324,10 +324,10 @@ TEST_CASE("mmio: a restored transport goes on where the saved one was") {
     Fixture f;
     f.drive();
     f.device->activation->interrupt.signal_used();
-    const MmioTransport::State saved = f.transport->save();
+    const MmioTransport::State saved = f.transport->capture();
 
     Fixture g;
-    REQUIRE(g.transport->restore(saved).has_value());
+    REQUIRE(g.transport->apply(saved).has_value());
     CHECK(g.read(VIRTIO_MMIO_STATUS) == kDriverOk);
     REQUIRE(g.device->activation);
     CHECK(g.device->activation->features == (kFeatureVersion1 | 0x20));
@@ -337,11 +337,84 @@ TEST_CASE("mmio: a restored transport goes on where the saved one was") {
 
     MmioTransport::State bad = saved;
     bad.queues[0].layout.size = 3;
-    CHECK_FALSE(Fixture().transport->restore(bad).has_value());
+    CHECK_FALSE(Fixture().transport->apply(bad).has_value());
     bad = saved;
     bad.driver_features |= 1ull << 50;
-    CHECK_FALSE(Fixture().transport->restore(bad).has_value());
+    CHECK_FALSE(Fixture().transport->apply(bad).has_value());
     bad = saved;
     bad.queues.pop_back();
-    CHECK_FALSE(Fixture().transport->restore(bad).has_value());
+    CHECK_FALSE(Fixture().transport->apply(bad).has_value());
+}
+
+namespace {
+
+std::vector<std::byte> save(const Fixture& f) {
+    RecordWriter writer;
+    {
+        const auto group = writer.group(MmioTransport::kRecord);
+        f.transport->save(writer);
+    }
+    return writer.take();
+}
+
+Result<void> restore(Fixture& f, std::span<const std::byte> bytes) {
+    RecordReader reader = TRY(RecordReader::open(bytes, MmioTransport::kRecord));
+    return f.transport->restore(reader);
+}
+
+// Why the state is refused; a state is what the fixture's transport would have written, with a change.
+std::string why_refused(MmioTransport::State state, const std::function<void(MmioTransport::State&)>& change) {
+    change(state);
+    RecordWriter writer;
+    {
+        const auto group = writer.group(MmioTransport::kRecord);
+        MmioTransport::save_state(state, writer);
+        const auto device = writer.group(MmioTransport::kDeviceRecord);
+    }
+    Fixture f;
+    const auto restored = restore(f, writer.take());
+    return restored ? "" : restored.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("mmio: a transport's state goes through records and comes back") {
+    Fixture f;
+    f.drive();
+    f.device->activation->interrupt.signal_used();
+    f.write(VIRTIO_MMIO_QUEUE_SEL, 1);
+    f.write(VIRTIO_MMIO_DEVICE_FEATURES_SEL, 7);
+    const auto saved = save(f);
+
+    Fixture g;
+    const auto restored = restore(g, saved);
+    if (!restored) FAIL(restored.error().message);
+    CHECK(save(g) == saved);
+    REQUIRE(g.device->activation);
+    CHECK(g.device->activation->features == f.device->activation->features);
+    CHECK(g.device->activation->queues[0].size() == 8);
+    CHECK(g.interrupted());
+}
+
+TEST_CASE("mmio: a state that the transport cannot have is refused by the field's name") {
+    Fixture f;
+    f.drive();
+    const MmioTransport::State good = f.transport->capture();
+    const auto why = [&](const std::function<void(MmioTransport::State&)>& change) {
+        return why_refused(good, change);
+    };
+    using State = MmioTransport::State;
+    CHECK(why([](State&) {}) == "");
+    CHECK(why([](State& s) { s.status = 2; }).starts_with("transport.registers.status: "));
+    CHECK(why([](State& s) { s.status |= 0x20; }).starts_with("transport.registers.status: "));
+    CHECK(why([](State& s) { s.driver_features |= 1ull << 50; }).starts_with("transport.registers.driver_features: "));
+    CHECK(why([](State& s) { s.driver_features = 0; }).starts_with("transport.registers.driver_features: "));
+    CHECK(why([](State& s) { s.interrupt_status = 4; }).starts_with("transport.registers.interrupt_status: "));
+    CHECK(why([](State& s) { s.queues[0].layout.size = 3; }).starts_with("transport.queue[0].size: "));
+    CHECK(why([](State& s) { s.queues[0].layout.size = 1024; }).starts_with("transport.queue[0].size: "));
+    CHECK(why([](State& s) { s.queues[0].ready = 2; }).starts_with("transport.queue[0].ready: "));
+    CHECK(why([](State& s) {
+              s.queues[0].layout.used.value = UINT64_MAX;
+          }).starts_with("transport: fake: queue 0: the used ring"));
+    CHECK(why([](State& s) { s.queues.pop_back(); }).starts_with("transport.queue: "));
 }

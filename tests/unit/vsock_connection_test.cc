@@ -91,10 +91,10 @@ TEST_CASE("vsock connection: the guest's credit bounds what it is sent") {
     connection.on_data_sent(1000);
     CHECK(connection.may_send() == 0);
     CHECK(connection.lacks_credit());
-    connection.on_starved();
-    connection.on_starved();
+    connection.request_credit();
+    connection.request_credit();
     sent(connection, VsockOp::kCreditRequest);
-    connection.on_starved();
+    connection.request_credit();
     CHECK_FALSE(connection.due_packet());  // asked once
     connection.on_packet(packet(VsockOp::kCreditUpdate, 0, 0, 4000));
     CHECK(connection.may_send() == 4000);
@@ -160,7 +160,7 @@ TEST_CASE("vsock connection: half closes, each side first") {
         CHECK(connection.take_host_action() == Action::kNone);
         CHECK(connection.may_send() > 0);
         CHECK_FALSE(connection.due_packet());
-        connection.on_host_end();
+        connection.on_host_shut_send();
         CHECK(sent(connection, VsockOp::kShutdown) == kVsockBoth);
         CHECK(connection.timeout() == Timeout::kShutdown);
         connection.on_packet(packet(VsockOp::kReset));
@@ -169,7 +169,7 @@ TEST_CASE("vsock connection: half closes, each side first") {
     }
     SECTION("host") {
         auto connection = open_by_guest();
-        connection.on_host_end();
+        connection.on_host_shut_send();
         CHECK(sent(connection, VsockOp::kShutdown) == kVsockNoSend);
         CHECK(connection.may_send() == 0);
         CHECK(connection.on_packet(packet(VsockOp::kData, 10)).take_data);
@@ -196,12 +196,12 @@ TEST_CASE("vsock connection: half closes, each side first") {
     SECTION("the host will not receive") {
         auto connection = open_by_guest();
         connection.on_packet(packet(VsockOp::kData, 10));
-        connection.on_host_deaf();
+        connection.on_host_shut_receive();
         CHECK(connection.waiting() == 0);
         CHECK(sent(connection, VsockOp::kShutdown) == kVsockNoReceive);
         CHECK_FALSE(connection.on_packet(packet(VsockOp::kData, 10)).take_data);
         CHECK(connection.fwd_cnt() == 20);
-        connection.on_host_end();
+        connection.on_host_shut_send();
         CHECK(sent(connection, VsockOp::kShutdown) == kVsockBoth);
         connection.on_timeout();
         sent(connection, VsockOp::kReset);
@@ -325,7 +325,7 @@ struct Model {
                     guest_got += size;
                     told_forwarded = connection->fwd_cnt();
                 } else if (connection->lacks_credit()) {
-                    connection->on_starved();
+                    connection->request_credit();
                 }
                 break;
             case 3:
@@ -338,11 +338,11 @@ struct Model {
                 take_actions();
                 break;
             case 5:
-                if (connection->wants_host_data() && chance(10)) connection->on_host_end();
+                if (connection->wants_host_data() && chance(10)) connection->on_host_shut_send();
                 break;
             case 6:
                 if (connection->phase() == Phase::kOpen && !closed && chance(20)) {
-                    connection->on_host_deaf();
+                    connection->on_host_shut_receive();
                     deaf = true;
                 }
                 break;
@@ -397,8 +397,8 @@ struct Model {
         for (int i = 0; i < 20 && connection->phase() != Phase::kGone; ++i) {
             take_actions();
             if (connection->phase() == Phase::kOpen) {
-                connection->on_host_end();
-                connection->on_host_deaf();
+                connection->on_host_shut_send();
+                connection->on_host_shut_receive();
                 deaf = true;
             }
             if (connection->phase() == Phase::kConnecting) connection->on_host_connected();

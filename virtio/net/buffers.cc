@@ -21,27 +21,29 @@ uint64_t ReceiveBuffers::capacity(size_t first) const {
     return sum;
 }
 
-std::span<GuestSlice> ReceiveBuffers::slices(size_t index) {
-    return std::span(slices_).subspan(buffers_[index].first_slice, buffers_[index].slice_count);
+std::span<WritableSlice> ReceiveBuffers::slices(size_t index) {
+    return as_writable(std::span(slices_).subspan(buffers_[index].first_slice, buffers_[index].slice_count));
 }
 
-bool ReceiveBuffers::gather(Queue& queue, size_t first, uint64_t wanted, const char* name, uint64_t& refused) {
+ReceiveBuffers::Gathered ReceiveBuffers::gather(size_t first, uint64_t wanted) {
     uint64_t have = capacity(first);
     // Bounded, whatever the driver adds meanwhile.
     for (unsigned popped = 0; have < wanted && popped < limits::kMaxQueueSize; ++popped) {
-        if (buffers_.size() == limits::kMaxQueueSize || !make_room()) return false;
+        if (buffers_.size() == limits::kMaxQueueSize || !make_room()) return Gathered::kFull;
         Chain chain;
-        if (queue.pop(chain, std::span(slices_).subspan(slices_used_)) != Queue::Pop::kChain) return false;
+        if (queue().pop(chain, std::span(slices_).subspan(slices_used_)) != Queue::Pop::kChain)
+            return Gathered::kTooFew;
         if (const char* fault = take(chain)) {
-            LOG_LIMITED("%s: receive buffer refused: %s", name, fault);
-            ++refused;
+            LOG_LIMITED("%s: receive buffer refused: %s", interface_.name.c_str(), fault);
+            ++interface_.counters.rx_fails;
+            interface_.queues.charge(queue_, 0);
             behind_last_used_ = ++next_position_;
-            queue.push(std::move(chain), 0);
+            queue().push(std::move(chain), 0);
         } else {
             have += buffers_.back().size;
         }
     }
-    return have >= wanted;
+    return have >= wanted ? Gathered::kEnough : Gathered::kTooFew;
 }
 
 // Its slices lie behind those in use already.
@@ -69,10 +71,10 @@ bool ReceiveBuffers::make_room() {
     return slices_.size() - slices_used_ >= limits::kMaxQueueSize;
 }
 
-void ReceiveBuffers::use(Queue& queue, size_t index, uint32_t written) {
+void ReceiveBuffers::use(size_t index, uint32_t written) {
     const auto behind = static_cast<uint16_t>(buffers_[index].position + 1);
     if (static_cast<int16_t>(behind - behind_last_used_) > 0) behind_last_used_ = behind;
-    queue.push(std::move(buffers_[index].chain), written);
+    queue().push(std::move(buffers_[index].chain), written);
 }
 
 void ReceiveBuffers::sweep() {
@@ -80,14 +82,14 @@ void ReceiveBuffers::sweep() {
     if (buffers_.empty()) slices_used_ = 0;
 }
 
-void ReceiveBuffers::give_back(Queue& queue) {
+void ReceiveBuffers::give_back() {
     for (; !buffers_.empty(); buffers_.pop_back()) {
         Buffer& last = buffers_.back();
         if (static_cast<int16_t>(last.position - behind_last_used_) < 0) break;
-        queue.unpop(std::move(last.chain));
+        queue().unpop(std::move(last.chain));
         --next_position_;
     }
-    for (Buffer& buffer : buffers_) queue.push(std::move(buffer.chain), 0);
+    for (Buffer& buffer : buffers_) queue().push(std::move(buffer.chain), 0);
     sweep();
 }
 

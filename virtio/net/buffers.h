@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ReceiveBuffers: the driver's receive buffers that are in hand: popped, and not yet filled. A device has to have them
-// before it knows how long the next frame is, and does not use all of them for it.
+// ReceiveBuffers: the driver's receive buffers in hand: popped, and not yet filled. The device needs them before it
+// knows how long the next frame is, and does not use all of them for it.
 //
-// Buffers are used from the front, but where a frame needed less than was set aside for it, later ones may be used
-// first. Only what lies behind the last used one can be put back into the queue (give_back()).
+// Buffers are used from the front. Where a frame needed fewer than were set aside for it, later ones may be used first.
+// Only buffers behind the last used one can be put back into the queue (give_back()).
 //
-// Threads: the loop's.
+// Threads: the loop's. Trusts no chain.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "base/guest_memory.h"
 #include "base/limits.h"
-#include "base/result.h"
+#include "virtio/net/interface.h"
 #include "virtio/queue.h"
 
 namespace wisp::virtio {
 
 class ReceiveBuffers {
 public:
+    ReceiveBuffers(NetInterface& interface, unsigned queue) : interface_(interface), queue_(queue) {}
     /// Memory for all of them; nothing is allocated later.
     void reserve();
     ~ReceiveBuffers() { abandon(); }
@@ -32,20 +32,25 @@ public:
     uint64_t capacity(size_t first = 0) const;
     uint32_t size(size_t index) const { return buffers_[index].size; }
 
-    /// Takes buffers until those from `first` on hold `wanted` bytes. False: the queue has no more, or (look at its
-    /// fault()) is broken. What is no receive buffer goes back to the driver empty, counted in `refused`.
-    bool gather(Queue& queue, size_t first, uint64_t wanted, const char* name, uint64_t& refused);
+    enum class Gathered : uint8_t {
+        kEnough,
+        kTooFew,  ///< the queue has no more now, or (look at its fault()) is broken
+        kFull,    ///< the queue may have more, but no more can be in hand
+    };
+    /// Takes buffers until those from `first` on hold `wanted` bytes. A chain that is no receive buffer goes back to
+    /// the driver empty and is counted in rx_fails.
+    Gathered gather(size_t first, uint64_t wanted);
 
     /// The segments of one buffer.
-    std::span<GuestSlice> slices(size_t index);
+    std::span<WritableSlice> slices(size_t index);
 
     /// The driver gets a buffer with `written` bytes in it. The others keep their numbers until sweep().
-    void use(Queue& queue, size_t index, uint32_t written);
+    void use(size_t index, uint32_t written);
     void sweep();
 
     /// All buffers back to the queue, as if they had never been popped; those before a used one come back empty.
-    void give_back(Queue& queue);
-    /// A queue that is being reset, or is broken: they are nobody's any more.
+    void give_back();
+    /// Gives all buffers up without returning them: for a queue that is being reset or is broken.
     void abandon();
 
 private:
@@ -58,7 +63,10 @@ private:
     };
     const char* take(Chain& chain);
     bool make_room();
+    Queue& queue() { return interface_.queues[queue_]; }
 
+    NetInterface& interface_;
+    const unsigned queue_;
     std::vector<Buffer> buffers_;
     std::vector<GuestSlice> slices_;  // kNetSlices, the first slices_used_ in use
     size_t slices_used_ = 0;

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A network interface's life: its tap, what it shows the driver, activation, reset and pause. What becomes of frames is
-// in net_send.cc and net_receive.cc.
+// in transmit.cc and receive.cc.
 #include "virtio/net/device.h"
 
 #include <sys/epoll.h>
 
 #include <algorithm>
 
-#include "base/check.h"
 #include "base/log.h"
-#include "virtio/net/frames.h"
 
 namespace wisp::virtio {
 
@@ -23,70 +21,44 @@ constexpr uint16_t kQueueSizes[] = {limits::kMaxQueueSize, limits::kMaxQueueSize
 // ---- construction ----
 
 Net::Net(Loop& loop, NetConfig config)
-    : loop_(loop),
-      config_(std::move(config)),
-      name_("network interface " + config_.id),
-      receive_limiter_(loop,
-                       [this] {
-                           ++counters_.rx_event_rate_limiter_count;
-                           serve();
-                       }),
-      send_limiter_(loop,
-                    [this] {
-                        ++counters_.tx_rate_limiter_event_count;
-                        serve();
-                    }),
-      sender_(std::make_unique<Sender>()),
-      receiver_(std::make_unique<Receiver>()),
-      responder_timer_(loop,
-                       [this] {
-                           answer_due_ = true;
-                           serve();
-                       }),
-      patience_timer_(loop, [this] { on_patience_over(); }) {}
+    : interface_(loop, std::move(config), *this, *this, [this] { serve(); }),
+      transmitter_(interface_, [this] { serve(); }),
+      receiver_(interface_, [this] { serve(); }) {}
 
-Net::~Net() {
-    forget();
-}
+Net::~Net() = default;
 
-Result<std::unique_ptr<Net>> Net::create(Loop& loop, NetConfig config, std::unique_ptr<FrameIo> io) {
+Result<std::unique_ptr<Net>> Net::create(Loop& loop, NetConfig config, std::unique_ptr<FrameIo> tap) {
     std::unique_ptr<Net> net(new Net(loop, std::move(config)));
-    TRY_CONTEXT(net->name_, net->open(std::move(io)));
+    TRY_CONTEXT(net->name(), net->open(std::move(tap)));
     return net;
 }
 
-Result<void> Net::open(std::unique_ptr<FrameIo> io) {
-    if (io) {
-        io_ = std::move(io);
+Result<void> Net::open(std::unique_ptr<FrameIo> tap) {
+    const NetConfig& config = interface_.config;
+    if (tap) {
+        interface_.tap = std::move(tap);
     } else {
-        Tap tap = TRY(Tap::open(config_.tap));
-        if (auto ring = create_uring_frame_io(tap)) {
-            io_ = *std::move(ring);
+        Tap opened = TRY(Tap::open(config.tap));
+        if (auto ring = create_uring_frame_io(opened)) {
+            interface_.tap = *std::move(ring);
         } else {
-            LOG_WARNING("%s: frames go by plain system calls: %s", name_.c_str(), ring.error().message.c_str());
-            io_ = create_sync_frame_io(std::move(tap));
+            LOG_WARNING("%s: frames go by plain system calls: %s", name(), ring.error().message.c_str());
+            interface_.tap = create_sync_frame_io(std::move(opened));
         }
     }
-    Receiver& receiver = *receiver_;
-    receiver.memory =
-        TRY(Mapping::anonymous(receiver.slots.size() * Slot::kRoom, limits::kPageSize, 0, "frames that are kept"));
-    for (size_t i = 0; i < receiver.slots.size(); ++i)
-        receiver.slots[i].memory = receiver.memory.data() + i * Slot::kRoom;
-    receiver.buffers.reserve();
-    receiver.parts.resize(limits::kNetSlices + receiver.slots.size());
-    receive_limiter_.update(config_.receive_limiter);
-    send_limiter_.update(config_.send_limiter);
+    TRY(receiver_.reserve());
+    update_rate_limiters(config.receive_limiter, config.send_limiter);
 
     features_ = kNetFeatures;
-    if (io_->has_uso()) features_ |= kNetUsoFeatures;
-    if (config_.mac) features_ |= net_feature(VIRTIO_NET_F_MAC);
-    if (config_.mtu) features_ |= net_feature(VIRTIO_NET_F_MTU);
+    if (interface_.tap->has_uso()) features_ |= kNetUsoFeatures;
+    if (config.mac) features_ |= net_feature(VIRTIO_NET_F_MAC);
+    if (config.mtu) features_ |= net_feature(VIRTIO_NET_F_MTU);
     return {};
 }
 
 void Net::update_rate_limiters(const RateLimiterConfig& receive, const RateLimiterConfig& send) {
-    receive_limiter_.update(receive);
-    send_limiter_.update(send);
+    receiver_.limiter().update(receive);
+    transmitter_.limiter().update(send);
 }
 
 // ---- what the driver sees ----
@@ -97,162 +69,137 @@ std::span<const uint16_t> Net::queue_max_sizes() const {
 
 void Net::read_config(uint32_t offset, std::span<std::byte> data) {
     virtio_net_config space{};
-    if (config_.mac) std::copy(config_.mac->begin(), config_.mac->end(), space.mac);
-    space.mtu = config_.mtu.value_or(0);
-    const auto bytes = std::as_bytes(std::span(&space, 1));
-    for (size_t i = 0; i < data.size(); ++i) data[i] = offset + i < bytes.size() ? bytes[offset + i] : std::byte{0};
+    if (const auto& mac = interface_.config.mac) std::copy(mac->begin(), mac->end(), space.mac);
+    space.mtu = interface_.config.mtu.value_or(0);
+    copy_config(space, offset, data);
 }
 
 // ---- life ----
 
 Result<void> Net::activate(Activation activation) {
-    CHECK(activity_ == Activity::kInactive);
-    if (auto set = io_->set_offloads(tap_offloads(activation.features)); !set) {
-        ++counters_.activate_fails;
+    if (auto set = interface_.tap->set_offloads(tap_offloads(activation.features)); !set) {
+        ++interface_.counters.activate_fails;
         return set;
     }
-    activation_.emplace(activation);
-    activity_ = Activity::kActive;
-    receiver_->merge = activation.features & net_feature(VIRTIO_NET_F_MRG_RXBUF);
-    sender_->armed = receiver_->armed = true;  // as a driver finds its queues
-    polling_ = loop_.poll(*this);
-    watch_tap();
+    interface_.queues.activate(activation);
+    receiver_.activate();
+    if (!interface_.queues.paused()) interface_.watch_tap();
     return {};
 }
 
+// Nothing is in flight between two calls to this device; frames and buffers in hand are given up.
+void Net::reset(std::move_only_function<void()> drained) {
+    abandon();
+    interface_.queues.deactivate();
+    // Frames that arrive from now on may be for another driver, which can do less.
+    if (auto set = interface_.tap->set_offloads(0); !set) LOG_LIMITED("%s: %s", name(), set.error().message.c_str());
+    drained();
+}
+
+void Net::pause(std::move_only_function<void()> paused) {
+    if (interface_.queues.serving()) {
+        transmitter_.finish();
+        receiver_.finish();
+        interface_.queues.publish();
+    }
+    interface_.queues.pause();
+    interface_.watch.stop();  // the tap holds what arrives meanwhile
+    interface_.responder.stop();
+    paused();
+}
+
+void Net::resume() {
+    interface_.queues.resume();
+    if (!interface_.queues.serving()) return;
+    receiver_.resume();
+    interface_.watch_tap();
+    serve();
+}
+
+// Frames that waited are lost, as on any network.
+void Net::save(RecordWriter& writer) const {
+    {
+        const auto leaf = writer.leaf(RateLimiter::kRecord, kReceiveQueue);
+        receiver_.limiter().save(writer);
+    }
+    const auto leaf = writer.leaf(RateLimiter::kRecord, kSendQueue);
+    transmitter_.limiter().save(writer);
+}
+
+Result<void> Net::restore(RecordReader& reader) {
+    RecordReader receive = TRY(reader.record(RateLimiter::kRecord, kReceiveQueue));
+    TRY(receiver_.limiter().restore(receive));
+    TRY(receive.finish());
+    RecordReader transmit = TRY(reader.record(RateLimiter::kRecord, kSendQueue));
+    TRY(transmitter_.limiter().restore(transmit));
+    return transmit.finish();
+}
+
+void Net::close() {
+    abandon();
+    interface_.queues.deactivate();
+    interface_.tap->close();
+}
+
+void Net::abandon() {
+    transmitter_.abandon();
+    receiver_.abandon();
+    interface_.watch.stop();
+    interface_.responder.stop();
+}
+
+// ---- a turn ----
+
 void Net::on_kick(unsigned queue) {
-    if (queue == kReceiveQueue) ++counters_.rx_queue_event_count;
+    if (!interface_.queues.serving()) return;
+    NetCounters& counters = interface_.counters;
+    if (queue == kReceiveQueue) ++counters.rx_queue_event_count;
     if (queue == kSendQueue) {
-        ++counters_.tx_queue_event_count;
-        if (!send_queue().has_available()) ++counters_.no_tx_avail_buffer;
+        ++counters.tx_queue_event_count;
+        if (!interface_.queues[kSendQueue].has_available()) ++counters.no_tx_avail_buffer;
     }
     serve();
 }
 
 // Every frame that arrives is an event, also where nothing can be done about it. After a few of those the tap is left
 // alone until something can.
-void Net::watch_tap() {
-    idle_events_ = 0;
-    if (watch_.active()) return;
-    if (auto watch = loop_.watch(io_->fd(), EPOLLIN | EPOLLOUT, *this))
-        watch_ = *std::move(watch);
-    else
-        set_broken(watch.error().message.c_str());
-}
-
 void Net::on_ready(uint32_t events) {
-    const bool idle = tap_readable_ && !sender_->blocked && (needs_buffers_ || paused_);
+    const bool idle = receiver_.waits_for_buffers() && !transmitter_.blocked();
     if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
-        ++counters_.rx_tap_event_count;
-        tap_readable_ = true;
+        ++interface_.counters.rx_tap_event_count;
+        receiver_.on_tap_readable();
     }
-    if (idle && ++idle_events_ == limits::kNetIdleEvents) watch_.reset();
-    // Not every kernel says EPOLLOUT where both are true.
-    if (sender_->blocked && active()) flush_frames();
+    if (idle) interface_.watch.count_idle_event();
+    transmitter_.on_tap_writable();  // not every kernel says EPOLLOUT where both are true
     serve();
 }
 
 bool Net::poll() {
-    const bool sending = may_send() && send_queue().has_available();
-    const bool receiving = may_receive();
-    if (sending) send_frames();
-    if (receiving) receive_frames();
-    return sending || receiving;
+    return serve();
 }
 
 bool Net::arm() {
-    if (!active()) return false;
-    bool any = may_receive();
-    if (may_send() && !std::exchange(sender_->armed, true)) any |= send_queue().enable_notifications();
-    if (needs_buffers_ && !std::exchange(receiver_->armed, true)) any |= receive_queue().enable_notifications();
-    return any;
+    if (!interface_.queues.serving()) return false;
+    const bool transmit = transmitter_.arm();
+    return receiver_.arm() || transmit;
 }
 
-void Net::serve() {
-    if (may_send()) send_frames();
-    if (may_receive()) receive_frames();
-}
-
-// Tells the driver once for all that was done.
-void Net::publish() {
-    if (activity_ != Activity::kActive) return;
-    bool wanted = false;
-    for (Queue& queue : activation_->queues) wanted |= queue.publish();
-    if (wanted) activation_->interrupt.signal_used();
-}
-
-void Net::set_broken(const char* reason) {
-    publish();
-    forget();
-    activity_ = Activity::kBroken;
-    activation_->interrupt.signal_needs_reset(reason);
-}
-
-// Nothing is in flight between two calls to this device; what is in hand is given up.
-void Net::reset(std::move_only_function<void()> drained) {
-    forget();
-    polling_.reset();
-    watch_.reset();
-    activation_.reset();
-    activity_ = Activity::kInactive;
-    tap_readable_ = false;  // the next watch tells anew
-    // What arrives from now on may be for another driver, which can do less.
-    if (auto set = io_->set_offloads(0); !set) LOG_LIMITED("%s: %s", name_.c_str(), set.error().message.c_str());
-    drained();
-}
-
-void Net::close() {
-    forget();
-    polling_.reset();
-    watch_.reset();
-    activity_ = Activity::kBroken;
-    io_->close();
-}
-
-void Net::forget() {
-    for (SentFrame& frame : sender_->frames) frame.chain.abandon();
-    sender_->count = 0;
-    sender_->slices_used = 0;
-    sender_->blocked = false;
-    receiver_->buffers.abandon();
-    receiver_->kept_begin = receiver_->kept_end = 0;
-    receiver_->slots[Receiver::kAnswer].kept = 0;
-    receiver_->patience_over = false;
-    needs_buffers_ = answer_due_ = false;
-    patience_timer_.cancel();
-    responder_timer_.cancel();
-}
-
-void Net::pause(std::move_only_function<void()> paused) {
-    if (active()) {
-        let_go_of_sent();
-        receiver_->buffers.give_back(receive_queue());
-        publish();
+// True if there was anything to do.
+bool Net::serve() {
+    const bool transmitting = transmitter_.has_work();
+    if (transmitting) transmitter_.serve();
+    const bool receiving = receiver_.has_work();  // the responder may have an answer by now
+    if (receiving) receiver_.serve();
+    if (!interface_.queues.serving()) return false;
+    for (const unsigned queue : {kReceiveQueue, kSendQueue}) {
+        const char* fault = interface_.queues[queue].fault();
+        if (!fault) continue;
+        interface_.queues.publish();
+        abandon();
+        interface_.queues.set_broken(fault);
+        return true;
     }
-    paused_ = true;
-    needs_buffers_ = receiver_->patience_over = false;
-    patience_timer_.cancel();
-    responder_timer_.cancel();
-    paused();
-}
-
-void Net::resume() {
-    paused_ = false;
-    if (!active()) return;
-    if (config_.responder) answer_due_ = true;
-    watch_tap();
-    serve();
-}
-
-void Net::arm_responder() {
-    if (!config_.responder) return;
-    const uint64_t deadline_ns = config_.responder->deadline_ns();
-    const uint64_t now_ns = monotonic_ns();
-    answer_due_ = deadline_ns <= now_ns;
-    if (answer_due_ || deadline_ns == UINT64_MAX)
-        responder_timer_.cancel();
-    else
-        responder_timer_.arm(deadline_ns - now_ns);
+    return transmitting || receiving;
 }
 
 }  // namespace wisp::virtio

@@ -42,17 +42,17 @@ VsockConnection::Verdict VsockConnection::on_packet(const VsockPacket& packet) {
             return fault("REQUEST for a connection that exists");
         case VsockOp::kData:
             if (phase_ != Phase::kOpen) return fault("data before the connection is open");
-            if (guest_ended_) return fault("data after SHUTDOWN");
+            if (guest_shut_send_) return fault("data after SHUTDOWN");
             if (packet.length > grant_ - waiting()) return fault("more data than it has credit for");
             received_ += packet.length;
-            if (!host_deaf_) return {nullptr, packet.length > 0};
-            on_forwarded(packet.length);  // nobody is there to read it
+            if (!host_shut_receive_) return {nullptr, packet.length > 0};
+            on_forwarded(packet.length);  // the host reads no more: dropped
             break;
         case VsockOp::kShutdown:
             if (phase_ != Phase::kOpen) return end(), Verdict{};  // it does not want to wait any longer
-            guest_ended_ |= (packet.flags & kVsockNoSend) != 0;
-            guest_deaf_ |= (packet.flags & kVsockNoReceive) != 0;
-            if (guest_ended_ && guest_deaf_) end();  // section 5.10.6.5: confirmed by RST
+            guest_shut_send_ |= (packet.flags & kVsockNoSend) != 0;
+            guest_shut_receive_ |= (packet.flags & kVsockNoReceive) != 0;
+            if (guest_shut_send_ && guest_shut_receive_) end();  // section 5.10.6.5: confirmed by RST
             break;
         case VsockOp::kCreditRequest:
             credit_update_due_ = true;
@@ -73,7 +73,7 @@ bool VsockConnection::take_credit(const VsockPacket& packet) {
         guest_forwarded_ = packet.fwd_cnt;
     }
     if (may_send() > 0) credit_requested_ = credit_request_due_ = false;
-    if (less) tell_credit();
+    if (less) update_credit();
     return true;
 }
 
@@ -83,20 +83,20 @@ std::optional<VsockConnection::Due> VsockConnection::due_packet() const {
     if (request_due_) return Due{VsockOp::kRequest};
     if (response_due_) return Due{VsockOp::kResponse};
     if (phase_ != Phase::kOpen) return std::nullopt;
-    if (const uint32_t flags = shutdown_flags(); flags & ~shutdown_told_) return Due{VsockOp::kShutdown, flags};
+    if (const uint32_t flags = shutdown_flags(); flags & ~shutdown_sent_) return Due{VsockOp::kShutdown, flags};
     if (credit_update_due_) return Due{VsockOp::kCreditUpdate};
     if (credit_request_due_) return Due{VsockOp::kCreditRequest};
     return std::nullopt;
 }
 
 void VsockConnection::on_sent(const Due& due) {
-    told_forwarded_ = forwarded_;
+    forwarded_sent_ = forwarded_;
     credit_update_due_ = false;  // every header says it
     switch (due.op) {
         case VsockOp::kReset:
             reset_due_ = false;
             guest_gone_ = true;
-            settle();
+            end_if_drained();
             break;
         case VsockOp::kRequest:
             request_due_ = false;
@@ -105,7 +105,7 @@ void VsockConnection::on_sent(const Due& due) {
             response_due_ = false;
             break;
         case VsockOp::kShutdown:
-            shutdown_told_ |= due.flags;
+            shutdown_sent_ |= due.flags;
             break;
         case VsockOp::kCreditRequest:
             credit_request_due_ = false;
@@ -116,10 +116,10 @@ void VsockConnection::on_sent(const Due& due) {
     }
 }
 
-// Once both ways are over, however they came to be, the guest is told both, and confirms.
+// Once both ways are over, the guest gets both flags, whichever side ended which, and confirms.
 uint32_t VsockConnection::shutdown_flags() const {
     if (to_guest_over() && to_host_over()) return kVsockBoth;
-    return (host_ended_ ? kVsockNoSend : 0) | (host_deaf_ ? kVsockNoReceive : 0);
+    return (host_shut_send_ ? kVsockNoSend : 0) | (host_shut_receive_ ? kVsockNoReceive : 0);
 }
 
 uint32_t VsockConnection::may_send() const {
@@ -135,11 +135,11 @@ bool VsockConnection::lacks_credit() const {
 void VsockConnection::on_data_sent(uint32_t bytes) {
     CHECK(bytes <= may_send());
     sent_ += bytes;
-    told_forwarded_ = forwarded_;
+    forwarded_sent_ = forwarded_;
     credit_update_due_ = false;
 }
 
-void VsockConnection::on_starved() {
+void VsockConnection::request_credit() {
     if (!std::exchange(credit_requested_, true)) credit_request_due_ = true;
 }
 
@@ -154,24 +154,24 @@ void VsockConnection::on_host_connected() {
 void VsockConnection::on_forwarded(uint32_t bytes) {
     CHECK(bytes <= waiting());
     forwarded_ += bytes;
-    tell_credit();
-    settle();
+    update_credit();
+    end_if_drained();
 }
 
 // An update costs the guest a buffer and perhaps an interrupt, so it waits until half of the credit is used up. No more
 // of it may be in use than the guest grants itself: Linux sends no further ahead than that
 // (virtio_transport_tx_buf_size), and would wait for ever for an update that is due later.
-void VsockConnection::tell_credit() {
-    if (forwarded_ != told_forwarded_ && received_ - told_forwarded_ >= std::min(grant_, guest_alloc_) / 2)
+void VsockConnection::update_credit() {
+    if (forwarded_ != forwarded_sent_ && received_ - forwarded_sent_ >= std::min(grant_, guest_alloc_) / 2)
         credit_update_due_ = true;
 }
 
-void VsockConnection::on_host_end() {
-    host_ended_ = true;
+void VsockConnection::on_host_shut_send() {
+    host_shut_send_ = true;
 }
 
-void VsockConnection::on_host_deaf() {
-    host_deaf_ = true;
+void VsockConnection::on_host_shut_receive() {
+    host_shut_receive_ = true;
     on_forwarded(waiting());
 }
 
@@ -184,15 +184,15 @@ VsockConnection::HostAction VsockConnection::take_host_action() {
     }
     if (std::exchange(ok_due_, false)) return HostAction::kSayOk;
     if (phase_ != Phase::kOpen) return HostAction::kNone;
-    if (guest_deaf_ && !std::exchange(read_shut_, true)) return HostAction::kShutdownRead;
-    if (guest_ended_ && !host_deaf_ && waiting() == 0 && !std::exchange(write_shut_, true))
+    if (guest_shut_receive_ && !std::exchange(read_shut_, true)) return HostAction::kShutdownRead;
+    if (guest_shut_send_ && !host_shut_receive_ && waiting() == 0 && !std::exchange(write_shut_, true))
         return HostAction::kShutdownWrite;
     return HostAction::kNone;
 }
 
 // ---- ends ----
 
-// It is over for the guest, which is told by RST.
+// The connection is over for the guest: it gets an RST.
 void VsockConnection::end() {
     if (phase_ == Phase::kEnding || phase_ == Phase::kGone) return;
     // Before the REQUEST has gone out the guest knows of nothing.
@@ -202,7 +202,7 @@ void VsockConnection::end() {
         reset_due_ = true;
     request_due_ = response_due_ = ok_due_ = false;
     phase_ = Phase::kEnding;
-    settle();
+    end_if_drained();
 }
 
 void VsockConnection::end_by_guest() {
@@ -210,10 +210,10 @@ void VsockConnection::end_by_guest() {
     request_due_ = response_due_ = reset_due_ = ok_due_ = false;
     guest_gone_ = true;
     phase_ = Phase::kEnding;
-    settle();
+    end_if_drained();
 }
 
-void VsockConnection::settle() {
+void VsockConnection::end_if_drained() {
     if (phase_ == Phase::kEnding && guest_gone_ && waiting() == 0) phase_ = Phase::kGone;
 }
 
@@ -223,7 +223,7 @@ VsockConnection::Timeout VsockConnection::timeout() const {
         case Phase::kRequested:
             return Timeout::kConnect;
         case Phase::kOpen:
-            return shutdown_told_ == kVsockBoth ? Timeout::kShutdown : Timeout::kNone;
+            return shutdown_sent_ == kVsockBoth ? Timeout::kShutdown : Timeout::kNone;
         case Phase::kEnding:
             return Timeout::kLinger;
         case Phase::kGone:

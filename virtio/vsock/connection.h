@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // VsockConnection: the state of one stream between a port of the guest and a Unix socket of the host. It does no I/O:
-// the device tells it what happened on either side, and asks what is due.
+// the device reports what happened on either side, and asks what to send and what to do.
 //
 //   guest ──packets──▶ on_packet()           due_packet(), may_send() ──packets──▶ guest
 //   host ──on_host_…()                       take_host_action() ──▶ the Unix socket
@@ -9,7 +9,7 @@
 // Credit (virtio 1.2, section 5.10.6.3), both ways in bytes modulo 2^32. What the guest sends is at most `grant` bytes
 // ahead of what the host's socket took, so that is all that can ever wait here.
 //
-// Threads: whoever owns it. Every packet is the guest's word.
+// Threads: that of its owner. Trusts no packet: each is the guest's word.
 #pragma once
 
 #include <cstdint>
@@ -61,9 +61,9 @@ public:
     /// True if nothing but the guest's credit keeps data from it.
     bool lacks_credit() const;
     /// The host has data, and there is no credit for it: asks the guest for more, once.
-    void on_starved();
+    void request_credit();
 
-    /// What a header to the guest says of our side. Sending it tells the guest (on_sent, on_data_sent).
+    /// The credit fields of a header to the guest. on_sent() and on_data_sent() note that the guest has them.
     uint32_t buf_alloc() const { return grant_; }
     uint32_t fwd_cnt() const { return forwarded_; }
     /// Packets with these ports belong to this connection: the guest knows of it, or may soon.
@@ -76,9 +76,9 @@ public:
     /// `bytes` of the guest's data went into the host's socket.
     void on_forwarded(uint32_t bytes);
     /// All data of the host was read: its end came.
-    void on_host_end();
+    void on_host_shut_send();
     /// The host takes no more. Data that waits for it is lost.
-    void on_host_deaf();
+    void on_host_shut_receive();
 
     enum class HostAction : uint8_t {
         kNone,
@@ -89,7 +89,7 @@ public:
     };
     HostAction take_host_action();
     /// True while data from the host may still be wanted.
-    bool wants_host_data() const { return phase_ == Phase::kOpen && !host_ended_ && !guest_deaf_; }
+    bool wants_host_data() const { return phase_ == Phase::kOpen && !host_shut_send_ && !guest_shut_receive_; }
     /// Bytes of the guest that have not gone into the host's socket.
     uint32_t waiting() const { return received_ - forwarded_; }
 
@@ -105,12 +105,12 @@ private:
     explicit VsockConnection(uint32_t grant) : grant_(grant) {}
     void end();
     void end_by_guest();
-    void settle();
+    void end_if_drained();
     bool take_credit(const VsockPacket& packet);
-    void tell_credit();
+    void update_credit();
     uint32_t shutdown_flags() const;
-    bool to_guest_over() const { return host_ended_ || guest_deaf_; }
-    bool to_host_over() const { return host_deaf_ || (guest_ended_ && waiting() == 0); }
+    bool to_guest_over() const { return host_shut_send_ || guest_shut_receive_; }
+    bool to_host_over() const { return host_shut_receive_ || (guest_shut_send_ && waiting() == 0); }
 
     uint32_t grant_;
     Phase phase_ = Phase::kOpen;
@@ -122,17 +122,17 @@ private:
     bool credit_update_due_ = false;
     bool credit_request_due_ = false;
     bool credit_requested_ = false;  // since credit came last
-    uint32_t shutdown_told_ = 0;     // flags that the guest has been sent
+    uint32_t shutdown_sent_ = 0;     // flags that the guest has been sent
 
     // What each side will not do any more
-    bool guest_ended_ = false, guest_deaf_ = false, guest_gone_ = false;
-    bool host_ended_ = false, host_deaf_ = false;
+    bool guest_shut_send_ = false, guest_shut_receive_ = false, guest_gone_ = false;
+    bool host_shut_send_ = false, host_shut_receive_ = false;
 
     // Host actions
     bool ok_due_ = false, read_shut_ = false, write_shut_ = false, closed_ = false;
 
     // Guest to host
-    uint32_t received_ = 0, forwarded_ = 0, told_forwarded_ = 0;
+    uint32_t received_ = 0, forwarded_ = 0, forwarded_sent_ = 0;
     // Host to guest
     uint32_t sent_ = 0, guest_alloc_ = 0, guest_forwarded_ = 0;
 };

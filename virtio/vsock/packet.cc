@@ -18,7 +18,7 @@ std::expected<VsockPacket, VsockRefusal> parse_vsock_header(const virtio_vsock_h
     const auto refuse = [&](const char* reason) {
         return std::unexpected(VsockRefusal{reason, is_reset ? Answer::kNone : Answer::kReset});
     };
-    // There is nobody at that address to answer to.
+    // No context has that address, so no answer can be sent.
     if (header.src_cid != guest_cid) return std::unexpected(VsockRefusal{"src_cid is not the guest's", Answer::kNone});
     if (header.dst_cid != kVsockHostCid) return refuse("dst_cid is not the host");
     if (header.type != VIRTIO_VSOCK_TYPE_STREAM) return refuse("type is not stream");

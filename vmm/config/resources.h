@@ -15,7 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
 #include "base/token_bucket.h"
+#include "virtio/block/config.h"
 #include "vmm/config/value.h"
 
 namespace wisp::config {
@@ -54,11 +56,8 @@ struct BootSource {
     std::optional<std::string> boot_args = {};
 };
 
-enum class CacheType : uint8_t { kUnsafe, kWriteback };
-
-/// Where the disk work of a drive is done. Firecracker's default is Sync; Wisp's is Async, its first-class engine: the
-/// guest sees no difference. Sync remains for hosts that forbid io_uring.
-enum class IoEngine : uint8_t { kAsync, kSync };
+using virtio::CacheType;
+using virtio::IoEngine;
 
 struct Drive {
     std::string drive_id = {};
@@ -107,7 +106,7 @@ struct Vsock {
     std::optional<std::string> vsock_id = {};  ///< deprecated, kept to be shown
 };
 
-enum class LogLevel : uint8_t { kOff, kError, kWarning, kInfo, kDebug, kTrace };
+using LogLevel = log::Level;
 
 struct Logger {
     std::optional<std::string> log_path = {};

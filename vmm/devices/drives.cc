@@ -12,7 +12,7 @@ using virtio::BlockCounters;
 
 constexpr struct {
     const char* key;
-    uint64_t BlockCounters::* counter;  // null: cannot happen here
+    Counter BlockCounters::* counter;  // null: cannot happen here
 } kKeys[] = {
     {"activate_fails", &BlockCounters::activate_fails},
     {"cfg_fails", nullptr},  // a driver has nothing to configure
@@ -35,7 +35,7 @@ constexpr struct {
 };
 
 void visit(const BlockCounters& counters, MetricsVisitor& visitor) {
-    for (const auto& [key, counter] : kKeys) visitor.count(key, counter ? counters.*counter : 0);
+    for (const auto& [key, counter] : kKeys) visitor.count(key, counter ? (counters.*counter).value() : 0);
     visitor.latency("read_agg", counters.read_agg);
     visitor.latency("write_agg", counters.write_agg);
 }
@@ -47,30 +47,38 @@ void add(BlockCounters& sum, const BlockCounters& part) {
     sum.write_agg.add(part.write_agg);
 }
 
-virtio::BlockConfig block_config_of(const config::Drive& drive) {
-    using virtio::BlockConfig;
-    BlockConfig block;
+virtio::BlockConfig block_config_of(const config::Drive& drive, const virtio::ThreadSetup& confine_thread) {
+    virtio::BlockConfig block;
     block.id = drive.drive_id;
     block.path = drive.path_on_host;
     block.read_only = drive.is_read_only;
-    block.cache_type = drive.cache_type == config::CacheType::kWriteback ? BlockConfig::CacheType::kWriteback
-                                                                         : BlockConfig::CacheType::kUnsafe;
+    block.cache_type = drive.cache_type;
+    block.io_engine = drive.io_engine;
     block.host_cache = drive.direct ? virtio::BlockFile::Cache::kDirect : virtio::BlockFile::Cache::kPageCache;
     if (drive.rate_limiter) block.rate_limiter = *drive.rate_limiter;
-    block.io_engine =
-        drive.io_engine == config::IoEngine::kSync ? BlockConfig::IoEngine::kSync : BlockConfig::IoEngine::kAsync;
+    block.confine_thread = confine_thread;
     return block;
 }
 
 }  // namespace
 
-Result<void> Drives::create(Loop& loop, const std::vector<config::Drive>& configured, const AddDevice& add_device) {
+Result<void> Drives::create(Loop& loop, const std::vector<config::Drive>& configured,
+                            const virtio::ThreadSetup& confine_thread, const AddDevice& add_device) {
     for (const config::Drive& drive : configured) {
-        auto device = TRY(virtio::Block::create(loop, block_config_of(drive)));
+        auto device = TRY(virtio::Block::create(loop, block_config_of(drive, confine_thread)));
         drives_.push_back({drive.drive_id, device.get()});
         TRY(add_device(std::move(device)));
     }
     return {};
+}
+
+void Drives::start_writers() {
+    for (const Drive& drive : drives_) drive.device->start_writer();
+}
+
+void Drives::close() {
+    const uint64_t deadline_ns = monotonic_ns() + limits::kBlockClose_ns;
+    for (const Drive& drive : drives_) drive.device->close(deadline_ns);
 }
 
 Result<void> Drives::patch(const config::DrivePatch& patch) {

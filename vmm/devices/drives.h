@@ -22,7 +22,13 @@ public:
 
     /// Opens each drive's file and hands the device over to `add`, which keeps it for as long as this object lives.
     /// Errors name the drive, the file and the reason.
-    Result<void> create(Loop& loop, const std::vector<config::Drive>& configured, const AddDevice& add);
+    /// `confine_thread`: runs first on each thread that a drive starts.
+    Result<void> create(Loop& loop, const std::vector<config::Drive>& configured,
+                        const virtio::ThreadSetup& confine_thread, const AddDevice& add);
+    /// Once, when the guest runs and before the loop's system call filter: see virtio::Block::start_writer().
+    void start_writers();
+    /// The machine ends: flushes drives, at most for limits::kBlockClose_ns in all. See virtio::Block::close().
+    void close();
 
     /// Puts another file under a drive, or changes its limits, while the machine runs.
     Result<void> patch(const config::DrivePatch& patch);

@@ -14,7 +14,7 @@ using virtio::NetCounters;
 // Firecracker's keys, in its order.
 struct Key {
     const char* name;
-    uint64_t NetCounters::* counter;
+    Counter NetCounters::* counter;
 };
 constexpr Key kKeys[] = {
     {"activate_fails", &NetCounters::activate_fails},
@@ -51,7 +51,7 @@ void add(NetCounters& sum, const NetCounters& part) {
 }
 
 void visit(const NetCounters& counters, MetricsVisitor& visitor) {
-    for (const Key& key : kKeys) visitor.count(key.name, key.counter ? counters.*key.counter : 0);
+    for (const Key& key : kKeys) visitor.count(key.name, key.counter ? (counters.*key.counter).value() : 0);
     visitor.latency("tap_write_agg", counters.tap_write_agg);
 }
 
@@ -78,7 +78,8 @@ Result<void> NetInterfaces::create(Loop& loop, const config::VmConfig& config, c
         net.send_limiter = wanted.tx_rate_limiter.value_or(RateLimiterConfig{});
         const mmds::Port* port = nullptr;
         if (service_ && reaches_mmds(config, wanted.iface_id)) {
-            auto made = std::make_unique<mmds::Port>(*service_, config.mmds->ipv4_address.value_or(mmds::kMmdsAddress));
+            auto made =
+                std::make_unique<mmds::Port>(loop, *service_, config.mmds->ipv4_address.value_or(mmds::kMmdsAddress));
             port = made.get();
             net.responder = std::move(made);
         }

@@ -23,7 +23,7 @@ void allow_descriptors(rlim_t count) {
 using virtio::VsockCounters;
 constexpr struct {
     const char* key;
-    uint64_t VsockCounters::* counter;
+    Counter VsockCounters::* counter;
 } kMetrics[] = {
     {"activate_fails", &VsockCounters::activate_fails},
     {"cfg_fails", nullptr},  // a driver has nothing to configure
@@ -51,7 +51,7 @@ constexpr struct {
 
 void visit_vsock_counters(const VsockCounters& counters, MetricsVisitor& visitor) {
     visitor.group("vsock");
-    for (const auto& [key, counter] : kMetrics) visitor.count(key, counter ? counters.*counter : 0);
+    for (const auto& [key, counter] : kMetrics) visitor.count(key, counter ? (counters.*counter).value() : 0);
 }
 
 Result<std::unique_ptr<virtio::Vsock>> create_vsock(Loop& loop, const config::Vsock& vsock,

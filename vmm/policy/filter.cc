@@ -25,6 +25,8 @@ std::span<const sock_filter> filter_of(Phase phase) {
             return kControlFilter;
         case Phase::kVcpu:
             return kVcpuFilter;
+        case Phase::kDrive:
+            return kDriveFilter;
     }
     return {};
 }

@@ -22,6 +22,7 @@ enum class Phase {
     kLoop,     ///< the devices' thread from then on
     kControl,  ///< the control thread from then on
     kVcpu,     ///< a vCPU thread from then on
+    kDrive,    ///< a drive's thread from its start
 };
 
 /// Sets no_new_privs and installs the filter, for good: kSetUp's on all threads that there are, the others' on the

@@ -35,6 +35,7 @@ inline constexpr Rule kSetUp[] = {
     allow("epoll_create1", "waiting where the host has no io_uring"),
     allow("io_uring_setup", "the loop's ring and each drive's"),
     allow("io_uring_register", "their restrictions and files, before they are enabled"),
+    allow("uname", "does this kernel's io_uring begin writes without sleeping?"),
     allow("rt_sigaction", "handlers of fatal signals and of the kick"),
     allow("sysinfo", "the C library's way to the size of the host's memory"),
     allow("getrandom", "the key of the metadata service's tokens, and the allocator's"),
