@@ -128,8 +128,9 @@ const Value* find(const Value& document, std::string_view path) {
 }
 
 void DataStore::save(RecordWriter& writer) const {
-    writer.boolean(data_.has_value());
-    writer.text(data_ ? to_json() : "");
+    const auto data = document();
+    writer.boolean(data != nullptr);
+    writer.text(data ? config::to_json(*data) : "");
 }
 
 Result<void> DataStore::restore(RecordReader& reader) {
@@ -137,7 +138,8 @@ Result<void> DataStore::restore(RecordReader& reader) {
     const std::string text = TRY(reader.text("json", limit_));
     TRY(reader.finish());
     if (!has_data) {
-        data_.reset();
+        const std::lock_guard lock(mutex_);
+        document_.reset();
         return {};
     }
     auto value = config::parse_json_strict(text);
