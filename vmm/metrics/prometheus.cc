@@ -86,7 +86,7 @@ void PrometheusMetrics::own_count(const char* name, uint64_t total) {
 
 void PrometheusMetrics::own_value(const char* name, double now) {
     const std::string full = std::string("wisp_") + name;
-    family(full, "gauge").samples += full + format(" %.9g\n", now);
+    family(full, "gauge", kOwn).samples += full + format(" %.9g\n", now);
 }
 
 void PrometheusMetrics::own_latency(const char* name, const char* label, const char* value, const Latency& total) {
