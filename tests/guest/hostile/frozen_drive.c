@@ -67,7 +67,7 @@ void guest_main(const uint8_t* boot_parameters) {
     }
     // Reads of the frozen drive are answered too, or wait; its writes must still be there.
     print_number("other drive done, errors", errors);
-    print_number(" frozen", take_used(&frozen.queue) < 0);
+    print_number("frozen", take_used(&frozen.queue) < 0);
     print("\n");
     while (!(in8(0x3fd) & 1)) relax();
     (void)in8(0x3f8);

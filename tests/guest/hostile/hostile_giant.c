@@ -53,7 +53,7 @@ void guest_main(const uint8_t* boot_parameters) {
     }
     for (unsigned i = 0; i < kChains; ++i) (void)wait_for_one();
     print_number("good", good);
-    print_number(" refused", refused);
+    print_number("refused", refused);
     print("\n");
     mmio_write(kFirstWindow + kStatus, 0);
     survived();
