@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 #   make            build/wisp and build/wisp-jailer (installs nothing; names a missing package)
-#   make demo       installs what it needs, builds all, boots a Linux guest and shows its timeline
+#   make demo       installs what it needs, boots Debian's kernel in a VM, then builds a small kernel and boots that
 #   make test       all tests, on any host          make bench BENCH=boot|start|api|block|net|vsock|jail [PEER=path]
-#   make check      format, lint, include direction
+#   make check      format, lint, clang-tidy, include direction; PART=tidy: one part of it
+#   make install    into $(DESTDIR)$(PREFIX), /usr/local by default: the programs, and the guest's kernel and images if they are built
 #   make fuzz FUZZ=block_request SECONDS=60     one target of tests/fuzz, with libFuzzer
 #
 # SAN=address,undefined or SAN=thread builds a second tree with those sanitizers; `make test SAN=…` runs units, fuzz corpora and
@@ -30,6 +31,7 @@ BASE_SRC := $(wildcard base/*.cc)
 VIRTIO_SRC := $(wildcard virtio/*.cc virtio/*/*.cc)
 VMM_SRC := $(wildcard vmm/*.cc vmm/*/*.cc vmm/boot/*/*.cc)
 WISP_SRC := $(filter-out wisp/main.cc,$(wildcard wisp/*.cc))
+HTTP_SRC := $(wildcard http/*.cc)
 API_SRC := $(wildcard api/*.cc)
 JAILER_SRC := $(filter-out jailer/main.cc jailer/runtime.cc,$(wildcard jailer/*.cc))
 UNIT_SRC := $(filter-out tests/support/call_recorder.cc,$(wildcard tests/unit/*.cc tests/support/*.cc))
@@ -57,18 +59,15 @@ kernel:
 rootfs:
 	@kernel-config/build-rootfs
 
-.PHONY: demo test check bench
-demo: setup-build-kernel-lab
-	@$(MAKE) --no-print-directory -j$(shell nproc) programs
-	@$(MAKE) --no-print-directory kernel
-	@$(MAKE) --no-print-directory rootfs
+.PHONY: demo test check bench bench-picture install uninstall
+demo:
 	@demo/run
 
 TESTED := programs bench-block-tools $(OUT)/unit-tests $(OUT)/api-server $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/jail-probe guests fuzz-replay \
           $(OUT)/tests/call-recorder $(OUT)/policy-compiler bench-vsock-tools bench-net-tools $(OUT)/tests/net_probe \
           $(OUT)/tests/block_probe
 ifeq ($(SAN),)
-test: setup-build-kernel-lab-test
+test: setup-build-kernel-rootfs-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(TESTED)
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
@@ -82,18 +81,36 @@ test: setup-build-test
 endif
 
 check: setup-build-check
-	@/usr/bin/python3 -B tests/check.py
+	@/usr/bin/python3 -B tests/check.py $(PART)
 
-bench: setup-build-kernel-lab-test
+bench: setup-build-kernel-rootfs-lab-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) programs guests $(BUILD)/bench/spawn_timer $(BUILD)/bench/first_line $(BUILD)/bench/api_client bench-block-tools bench-vsock-tools bench-net-tools \
 	    $(BUILD)/bench/jail_payload $(OUT)/tests/call-recorder
 	@$(MAKE) --no-print-directory kernel
 	@$(MAKE) --no-print-directory rootfs
 	@/usr/bin/python3 -B bench/$(or $(BENCH),start).py
 
-$(OUT)/wisp: $(call objects,wisp/main.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+# A picture of what the last benchmarks wrote: $(BUILD)/bench/benchmarks.svg.
+bench-picture:
+	@/usr/bin/python3 -B bench/picture.py
+
+# The kernel and the images are installed only where they are built: `make kernel rootfs`.
+PREFIX ?= /usr/local
+PROGRAMS := wisp wisp-jailer
+IMAGES := kernel/vmlinux kernel/bzImage rootfs.ext4 initrd.cpio.gz
+install: programs
+	@install -d $(DESTDIR)$(PREFIX)/bin
+	@install -m 755 $(patsubst %,$(OUT)/%,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	@for image in $(wildcard $(patsubst %,$(BUILD)/%,$(IMAGES))); do \
+	    install -D -m 644 "$$image" "$(DESTDIR)$(PREFIX)/share/wisp/$${image##*/}" || exit 1; done
+	@echo "installed in $(DESTDIR)$(PREFIX): $(PROGRAMS) $(notdir $(wildcard $(patsubst %,$(BUILD)/%,$(IMAGES))))"
+uninstall:
+	@rm -f $(patsubst %,$(DESTDIR)$(PREFIX)/bin/%,$(PROGRAMS)) $(patsubst %,$(DESTDIR)$(PREFIX)/share/wisp/%,$(notdir $(IMAGES)))
+	@rmdir $(DESTDIR)$(PREFIX)/share/wisp 2>/dev/null || true
+
+$(OUT)/wisp: $(call objects,wisp/main.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(HTTP_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a
 
 # Only the parts of base that the jailer uses: it starts once for each microVM, and pays for every page it touches.
 JAIL_SRC := jailer/runtime.cc $(JAILER_SRC) base/check.cc base/fd.cc base/result.cc
@@ -143,18 +160,18 @@ jailer-tests: $(OUT)/wisp-jailer $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/ja
 # Catch2 reports a failed check by an exception, so the tests, and they alone, are built with them.
 UNIT_FLAGS := -fexceptions -frtti -Wno-conversion -Wno-shadow
 $(OUT)/obj/tests/%.o: CXXFLAGS += $(UNIT_FLAGS)
-$(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(HTTP_SRC) $(JAILER_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -lseccomp -lhttp_parser
+	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -lseccomp
 
 .PHONY: unit
 unit: $(OUT)/unit-tests
 	@$(OUT)/unit-tests $(if $(SAN),'~[filters]')
 
 # The API with a machine that only takes notes, for the tests of the API.
-$(OUT)/api-server: $(call objects,tests/api/api_server.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/api-server: $(call objects,tests/api/api_server.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(HTTP_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a
 
 # Records which system calls a process makes, thread by thread, and which rule of the policies allows each.
 $(OUT)/tests/call-recorder: tests/support/call_recorder.cc $(call objects,vmm/policy/filter.cc base/result.cc)
@@ -164,20 +181,20 @@ $(OUT)/tests/call-recorder: tests/support/call_recorder.cc $(call objects,vmm/po
 # Fuzz targets: tests/fuzz/NAME.cc. fuzz-replay builds each to run its corpus, with the usual compiler; `make fuzz` builds one with
 # clang and libFuzzer, address and undefined sanitizers, and lets it search.
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.cc,%,$(filter-out tests/fuzz/replay.cc,$(wildcard tests/fuzz/*.cc)))
-FUZZED := $(call objects,tests/support/fake_tap.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+FUZZED := $(call objects,tests/support/fake_tap.cc tests/support/fake_block_io.cc $(VMM_SRC) $(API_SRC) $(HTTP_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 SECONDS ?= 60
 .PHONY: fuzz fuzz-replay
 fuzz-replay: $(patsubst %,$(OUT)/fuzz/%,$(FUZZ_TARGETS))
 $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/%.o $(OUT)/obj/tests/fuzz/replay.o $(FUZZED)
 	@mkdir -p $(@D)
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) -pie $(LDFLAGS) -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+	@$(CXX) $(CXXFLAGS) -pie $(LDFLAGS) -o $@ $^ -l:liburing.a
 FUZZ_SAN := fuzzer-no-link$(comma)address$(comma)undefined
 FUZZ_OUT := $(BUILD)/san-$(subst $(comma),-,$(FUZZ_SAN))
 $(OUT)/libfuzzer/%: $(OUT)/obj/tests/fuzz/%.o $(FUZZED)
 	@mkdir -p $(@D)
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) -fsanitize=fuzzer -pie -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+	@$(CXX) $(CXXFLAGS) -fsanitize=fuzzer -pie -o $@ $^ -l:liburing.a
 fuzz: setup-build-fuzz
 	@test -n "$(filter $(FUZZ),$(FUZZ_TARGETS))" || { echo "make: FUZZ=one of: $(FUZZ_TARGETS)" >&2; exit 1; }
 	@$(MAKE) --no-print-directory -j$(shell nproc) CXX=clang++-19 WARN=-w SAN=$(FUZZ_SAN) $(FUZZ_OUT)/libfuzzer/$(FUZZ)
@@ -208,8 +225,8 @@ $(patsubst %,$(BUILD)/bench/%,api_client first_line net_peer spawn_timer tsc_khz
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
-# Guests in C: freestanding programs that drive devices from ring 3. The compiler must not use SSE, which nobody has
-# switched on, nor call memset from within memset.
+# Guests in C: freestanding programs that drive devices from ring 3. The compiler must not use SSE, which no code
+# switches on, nor call memset from within memset.
 GUEST_PARTS := bench/guest/start.S bench/guest/runtime.c bench/guest/virtio.c
 define link_guest
 	@mkdir -p $(@D)
@@ -228,7 +245,7 @@ bench-net-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/net_guest $(BUILD)/bench/
 bench-vsock-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/vsock_guest $(BUILD)/bench/vsock_peer
 
 # What runs once, or once a request, is compiled for size: hosts map a program in large pieces, so all of it is resident.
-$(OUT)/obj/api/%.o $(OUT)/obj/vmm/config/%.o $(OUT)/obj/vmm/mmds/%.o: OPT := -Os
+$(OUT)/obj/api/%.o $(OUT)/obj/http/%.o $(OUT)/obj/vmm/config/%.o $(OUT)/obj/vmm/mmds/%.o: OPT := -Os
 $(OUT)/obj/wisp/%.o $(OUT)/obj/vmm/metrics/%.o $(OUT)/obj/vmm/controller.o $(OUT)/obj/vmm/policy/seccomp_file.o $(OUT)/obj/base/record.o: OPT := -Os
 
 $(OUT)/obj/%.o: %.cc Makefile

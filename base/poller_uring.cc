@@ -37,7 +37,6 @@ public:
             if (!slots_[i]) slots_[i] = std::make_unique<Slot>(*this);
             Slot& slot = *slots_[i];
             if (slot.state != Slot::State::kFree) continue;
-            slot.state = Slot::State::kWatching;
             slot.fd = fd;
             slot.events = events;
             slot.watcher = &watcher;
@@ -49,10 +48,9 @@ public:
 
     void remove(unsigned index) override {
         Slot& slot = *slots_[index];
-        CHECK(slot.state == Slot::State::kWatching || slot.state == Slot::State::kEnded);
+        CHECK(slot.watcher);
         slot.watcher = nullptr;
-        if (slot.state == Slot::State::kEnded) {
-            --ended_;
+        if (slot.state != Slot::State::kWatching) {  // the kernel does not know it
             slot.state = Slot::State::kFree;
             return;
         }
@@ -64,14 +62,13 @@ public:
     }
 
     Result<void> wait(int64_t timeout_ns) override {
-        if (ended_ > 0) timeout_ns = retry_ended(timeout_ns);
-        TRY(ring_.submit_and_wait(timeout_ns));
+        TRY(ring_.submit_and_wait(retry_at_ns_ == 0 ? timeout_ns : retry(timeout_ns)));
         return {};
     }
 
     void dispatch() override {
-        // All there are by now: what is left over in each turn would fill the ring up in the end, and slots would wait
-        // in vain for their last completion.
+        // Everything that is ready now. Completions that stayed over in each turn would fill the ring up, and removed
+        // slots would wait for their last completion in vain.
         const unsigned ready = ring_.ready();
         unsigned reaped = 0;
         do {
@@ -85,18 +82,31 @@ public:
 
 private:
     struct Slot final : Completion {
-        /// kEnded: the kernel refused the poll; it is asked again.
-        enum class State { kFree, kWatching, kRemoving, kEnded };
+        enum class State {
+            kFree,
+            kWatching,
+            kUnarmed,  ///< watched, but the kernel refused the poll: retry() arms it again
+            kRemoving,
+        };
         explicit Slot(UringPoller& owner) : poller(owner) {}
 
         void arm() {
             io_uring_sqe* entry = poller.ring_.prepare(this);
+            if (!entry) return refused(-EAGAIN);
             io_uring_prep_poll_multishot(entry, fd, events);
             io_uring_sqe_set_data(entry, static_cast<Completion*>(this));
+            state = State::kWatching;
+        }
+
+        void refused(int32_t result) {
+            state = State::kUnarmed;
+            poller.retry_later(result);
         }
 
         void cancel() {
             io_uring_sqe* entry = poller.ring_.prepare(&cancelled);
+            cancel_unsubmitted = !entry;
+            if (!entry) return poller.retry_later(-EAGAIN);
             io_uring_prep_cancel(entry, static_cast<Completion*>(this), 0);
             io_uring_sqe_set_data(entry, static_cast<Completion*>(&cancelled));
         }
@@ -109,18 +119,15 @@ private:
             }
             // A multishot poll ends by itself when the completion queue is full, or when another ring woke it.
             if (last && result >= 0) arm();
-            if (last && result < 0) {
-                state = State::kEnded;
-                poller.on_ended(result);
-            }
-            // The descriptor may be ready for anything, as long as nothing watches it.
+            if (last && result < 0) refused(result);
+            // The descriptor may be ready for anything while nothing watches it.
             watcher->on_ready(result >= 0 ? static_cast<uint32_t>(result) : events);
         }
 
         void on_cancelled(int32_t result) {
-            // The poll was just delivering an event: it is still there, and may deliver more.
-            if (result == -EALREADY && !poll_ended) return cancel();
-            // Nothing of that name is in the kernel any more, and its last completion came before this one.
+            // The poll was just delivering an event, or the kernel lacked memory: the poll is still there.
+            if ((result == -EALREADY || Ring::is_shortage(result)) && !poll_ended) return cancel();
+            // The kernel knows no such poll any more, and the poll's last completion came before this one.
             if (result == -ENOENT) poll_ended = true;
             cancel_ended = true;
             free_if_ended();
@@ -141,38 +148,38 @@ private:
         int fd = -1;
         uint32_t events = 0;
         Watcher* watcher = nullptr;
-        // While it is being removed: used again only when neither the poll nor its cancellation can still be heard of.
+        // While it is being removed: the slot is free once neither the poll nor its cancellation can complete any more.
         bool poll_ended = false, cancel_ended = false;
+        bool cancel_unsubmitted = false;
         Cancelled cancelled{*this};
     };
 
-    void on_ended(int32_t result) {
+    void retry_later(int32_t result) {
         LOG_LIMITED("the host cannot watch a descriptor: %s: it is asked again every %lu ms",
                     errno_text(-result).c_str(), static_cast<unsigned long>(limits::kWatchRetry_ms));
-        if (ended_++ == 0) retry_ns_ = monotonic_ns() + limits::kWatchRetry_ms * 1'000'000;
+        if (retry_at_ns_ == 0) retry_at_ns_ = monotonic_ns() + limits::kWatchRetry_ms * 1'000'000;
     }
 
-    // Asks again for the polls that the kernel refused, if it is time. Returns how long to wait at most.
-    int64_t retry_ended(int64_t timeout_ns) {
+    // Tries again what the kernel refused. Returns how long the loop may wait.
+    int64_t retry(int64_t timeout_ns) {
         const uint64_t now_ns = monotonic_ns();
-        if (now_ns < retry_ns_) {
-            const auto left_ns = static_cast<int64_t>(retry_ns_ - now_ns);
-            return timeout_ns < 0 ? left_ns : std::min(timeout_ns, left_ns);
+        if (now_ns >= retry_at_ns_) {
+            retry_at_ns_ = 0;
+            for (const auto& slot : slots_) {
+                if (!slot) break;
+                if (slot->state == Slot::State::kUnarmed) slot->arm();
+                if (slot->state == Slot::State::kRemoving && slot->cancel_unsubmitted) slot->cancel();
+            }
         }
-        ended_ = 0;
-        for (const auto& slot : slots_) {
-            if (!slot || slot->state != Slot::State::kEnded) continue;
-            slot->state = Slot::State::kWatching;
-            slot->arm();
-        }
-        return timeout_ns;
+        if (retry_at_ns_ == 0) return timeout_ns;
+        const auto left_ns = static_cast<int64_t>(retry_at_ns_ > now_ns ? retry_at_ns_ - now_ns : 0);
+        return timeout_ns < 0 ? left_ns : std::min(left_ns, timeout_ns);
     }
 
     // Slots before the ring: the ring goes first, so no completion can find its slot gone.
     std::array<std::unique_ptr<Slot>, limits::kMaxWatches> slots_;
     unsigned next_file_slot_ = 0;
-    unsigned ended_ = 0;     // slots whose poll the kernel refused
-    uint64_t retry_ns_ = 0;  // when they are tried again
+    uint64_t retry_at_ns_ = 0;  // 0: the kernel has taken everything
     Ring ring_;
 };
 

@@ -43,8 +43,12 @@ Result<void> Ring::create(const Options& options) {
         errno = -result;
         return fail_errno("cannot create an io_uring of %u entries", options.entries);
     }
+    if (auto restricted = restrict(options); !restricted) {
+        io_uring_queue_exit(&ring_);
+        return restricted;
+    }
     valid_ = true;
-    return restrict(options);
+    return {};
 }
 
 Result<void> Ring::restrict(const Options& options) {
@@ -53,6 +57,11 @@ Result<void> Ring::restrict(const Options& options) {
             errno = -result;
             return fail_errno("cannot register %u file slots with io_uring", options.file_slots);
         }
+    }
+    // Kernels before 5.15 have a fixed number, which does as well.
+    if (options.workers) {
+        unsigned values[2] = {options.workers, 0};
+        (void)io_uring_register_iowq_max_workers(&ring_, values);
     }
     if (options.completion_eventfd >= 0) {
         if (const int result = io_uring_register_eventfd(&ring_, options.completion_eventfd); result < 0) {
@@ -67,11 +76,14 @@ Result<void> Ring::restrict(const Options& options) {
         rule.sqe_op = opcode;
         rules.push_back(rule);
     }
-    io_uring_restriction flags{};
-    flags.opcode =
-        options.fixed_files_only ? IORING_RESTRICTION_SQE_FLAGS_REQUIRED : IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-    flags.sqe_flags = options.fixed_files_only ? IOSQE_FIXED_FILE : 0;
-    rules.push_back(flags);
+    auto add_flags = [&rules](uint16_t opcode, uint8_t flags) {
+        io_uring_restriction rule{};
+        rule.opcode = opcode;
+        rule.sqe_flags = flags;
+        rules.push_back(rule);
+    };
+    if (options.fixed_files_only) add_flags(IORING_RESTRICTION_SQE_FLAGS_REQUIRED, IOSQE_FIXED_FILE);
+    add_flags(IORING_RESTRICTION_SQE_FLAGS_ALLOWED, options.flags);
     // PATCH of a drive swaps its registered file on the running ring.
     if (options.file_slots) {
         io_uring_restriction update{};
@@ -97,10 +109,9 @@ Result<void> Ring::restrict(const Options& options) {
 io_uring_sqe* Ring::prepare(Completion* completion) {
     io_uring_sqe* entry = io_uring_get_sqe(&ring_);
     if (!entry) {
-        // The kernel consumes every entry it is handed, so a full queue has room after one submission.
         CHECK(submit().has_value());
         entry = io_uring_get_sqe(&ring_);
-        CHECK(entry);
+        if (!entry) return nullptr;
     }
     io_uring_prep_nop(entry);
     io_uring_sqe_set_data(entry, completion);
@@ -114,7 +125,7 @@ Result<void> Ring::submit() {
     do {
         result = io_uring_submit(&ring_);
     } while (result == -EINTR);
-    if (result < 0 && result != -EBUSY && result != -EAGAIN) {
+    if (result < 0 && !is_shortage(result)) {
         errno = -result;
         return fail_errno("io_uring_enter");
     }
@@ -126,14 +137,25 @@ Result<bool> Ring::submit_and_wait(int64_t timeout_ns) {
         TRY(submit());
         return pending();
     }
-    __kernel_timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
-    io_uring_cqe* first = nullptr;
-    const int result =
-        io_uring_submit_and_wait_timeout(&ring_, &first, 1, timeout_ns < 0 ? nullptr : &timeout, nullptr);
-    if (result >= 0) return true;
-    if (result == -ETIME || result == -EINTR || result == -EBUSY || result == -EAGAIN) return first != nullptr;
-    errno = -result;
-    return fail_errno("io_uring_enter");
+    auto wait = [this](auto call, int64_t longest_ns) -> Result<bool> {
+        __kernel_timespec timeout{longest_ns / 1'000'000'000, longest_ns % 1'000'000'000};
+        io_uring_cqe* first = nullptr;
+        const int result = call(&first, longest_ns < 0 ? nullptr : &timeout);
+        if (result >= 0) return true;
+        if (result == -ETIME || result == -EINTR || is_shortage(result)) return first != nullptr;
+        errno = -result;
+        return fail_errno("io_uring_enter");
+    };
+    const bool any = TRY(wait(
+        [this](io_uring_cqe** first, __kernel_timespec* timeout) {
+            return io_uring_submit_and_wait_timeout(&ring_, first, 1, timeout, nullptr);
+        },
+        timeout_ns));
+    if (any || pending() || unsubmitted() == 0) return any;
+    // The kernel did not take all, and did not wait: without a pause the caller would spin until it does.
+    return wait([this](io_uring_cqe** first,
+                       __kernel_timespec* timeout) { return io_uring_wait_cqes(&ring_, first, 1, timeout, nullptr); },
+                timeout_ns < 0 || timeout_ns > kShortage_ns ? kShortage_ns : timeout_ns);
 }
 
 void Ring::notify(Notify notify) {

@@ -11,6 +11,7 @@
 
 #include <liburing.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <span>
 
@@ -18,7 +19,7 @@
 
 namespace wisp {
 
-/// Receives what one submission came to: `result` as of the system call it stands for (negative errno), `flags`
+/// Receives the result of one submission: `result` as of the system call it stands for (negative errno), `flags`
 /// IORING_CQE_F_*.
 class Completion {
 public:
@@ -34,10 +35,14 @@ public:
         unsigned entries;                  ///< submissions that can wait for one system call
         unsigned completion_entries = 0;   ///< 0: twice `entries`
         std::span<const uint8_t> opcodes;  ///< IORING_OP_* that may be submitted
+        uint8_t flags = 0;                 ///< IOSQE_* that a submission may have, beside IOSQE_FIXED_FILE
         bool fixed_files_only = false;     ///< refuse every submission that does not name a registered file
         unsigned file_slots = 0;           ///< size of the registered-file table, filled by set_file()
-        int completion_eventfd =
-            -1;  ///< signalled at completions while notify() is on, for an owner that does not wait
+        /// Signalled at completions while notify() is on, for an owner that does not wait in the ring.
+        int completion_eventfd = -1;
+        /// Most kernel threads that do what cannot be done without sleeping, of all rings of this thread; 0: the
+        /// kernel's choice.
+        unsigned workers = 0;
     };
 
     Ring() = default;
@@ -50,13 +55,19 @@ public:
     Result<void> create(const Options& options);
     bool valid() const { return valid_; }
 
-    /// A cleared submission entry whose completion goes to `completion`; null for one whose completion nobody wants.
-    /// Submits what is queued first when the submission queue is full.
+    /// A cleared submission entry whose completion goes to `completion`; null `completion`: nothing is called. Submits
+    /// first when the submission queue is full. Null if the kernel takes nothing at present: try again later.
     io_uring_sqe* prepare(Completion* completion);
-    /// Submits all prepared entries in one system call. EBUSY and EAGAIN are not errors: what is left goes next time.
+    /// Submits all prepared entries in one system call. Where the kernel has no memory for them that is no error: the
+    /// rest stays in the queue, see unsubmitted(), and goes with a later call.
     Result<void> submit();
-    /// Submits and waits for a completion, at most `timeout_ns` (negative: for ever). True if there may be one.
+    /// Submits and waits for a completion, at most `timeout_ns` (negative: for ever). True if there may be one. While
+    /// the kernel has no memory for what is submitted, it waits for at most kShortage_ns.
     Result<bool> submit_and_wait(int64_t timeout_ns);
+    /// A pause between two tries where the kernel lacks memory.
+    static constexpr int64_t kShortage_ns = 1'000'000;
+    /// Whether a result, as a negative errno, says that the kernel lacks memory or room at present.
+    static bool is_shortage(int result) { return result == -EAGAIN || result == -ENOMEM || result == -EBUSY; }
     /// Calls the completions that have come, up to a fixed number; returns how many were called.
     unsigned reap();
 

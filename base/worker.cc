@@ -10,9 +10,6 @@ namespace wisp {
 
 namespace {
 
-// The deepest a worker goes is a device's register handler and a log line.
-constexpr size_t kStackSize = 128 << 10;
-
 /// Signals to the process are for the thread that watches for them. A worker takes those that its own work raises, and
 /// SIGRTMIN, which gets it out of a system call.
 sigset_t others_signals() {
@@ -45,11 +42,11 @@ bool Worker::has_cpu_of_its_own() {
 // A new thread is often put on its creator's CPU and waits there until the creator sleeps or is preempted, though
 // another CPU idles: 1 to 2 ms, more than all of its work. So it starts on another one, and may go anywhere from then
 // on.
-Result<std::unique_ptr<Worker>> Worker::start(const char* name) {
+Result<std::unique_ptr<Worker>> Worker::start(const char* name, size_t stack_size) {
     std::unique_ptr<Worker> worker(new Worker(name));
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, kStackSize);
+    pthread_attr_setstacksize(&attributes, stack_size);
     worker->allowed_cpus_ = allowed_cpus();
     if (const cpu_set_t others = other_cpus(worker->allowed_cpus_); CPU_COUNT(&others) > 0)
         pthread_attr_setaffinity_np(&attributes, sizeof others, &others);

@@ -18,8 +18,8 @@ namespace wisp {
 
 class Worker {
 public:
-    /// `name`: at most 15 characters, never freed. An error says "its thread".
-    static Result<std::unique_ptr<Worker>> start(const char* name);
+    /// `name`: at most 15 characters, never freed. `stack_size`: bytes. An error says "its thread".
+    static Result<std::unique_ptr<Worker>> start(const char* name, size_t stack_size = kStackSize);
     Worker(const Worker&) = delete;
     Worker& operator=(const Worker&) = delete;
     /// Waits for all tasks to end.
@@ -32,6 +32,8 @@ public:
     pthread_t thread() const { return thread_; }
 
 private:
+    /// The deepest that a vCPU's thread goes is a device's register handler and a log line.
+    static constexpr size_t kStackSize = 128 << 10;
     explicit Worker(const char* name) : name_(name) {}
     static void* thread_main(void* self);
     void work();

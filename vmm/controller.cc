@@ -31,9 +31,9 @@ Outcome<> mmds_outcome(Result<void> result) {
 }
 
 /// Limits that a patch leaves out stay as they are.
-void merge(std::optional<config::RateLimiter>& limiter, const std::optional<config::RateLimiter>& patch) {
+void merge(std::optional<RateLimiterConfig>& limiter, const std::optional<RateLimiterConfig>& patch) {
     if (!patch) return;
-    config::RateLimiter merged = limiter.value_or(config::RateLimiter{});
+    RateLimiterConfig merged = limiter.value_or(RateLimiterConfig{});
     if (patch->bandwidth) merged.bandwidth = patch->bandwidth;
     if (patch->ops) merged.ops = patch->ops;
     limiter = merged;
@@ -68,11 +68,6 @@ Outcome<> Controller::refuse_hot_plug() const {
     return refuse("PCI is not enabled");
 }
 
-void Controller::adopt(config::VmConfig config, VmState state) {
-    config_ = std::move(config);
-    state_ = state;
-}
-
 std::string Controller::instance_info() const {
     static constexpr const char* kStates[] = {"Not started", "Running", "Paused"};
     config::JsonWriter out;
@@ -103,18 +98,18 @@ std::string Controller::version() const {
 Outcome<> Controller::put_machine(const config::MachineConfig& machine) {
     REQUIRE_OUTCOME(before_start());
     boot_configured_ = true;
-    return with_prefix("Machine config error: ", config_.put_machine(machine));
+    return with_prefix("Machine config error: ", driver_.config().put_machine(machine));
 }
 
 Outcome<> Controller::patch_machine(const config::MachineConfigPatch& patch) {
     REQUIRE_OUTCOME(before_start());
     boot_configured_ = true;
-    return with_prefix("Machine config error: ", config_.patch_machine(patch));
+    return with_prefix("Machine config error: ", driver_.config().patch_machine(patch));
 }
 
 Outcome<> Controller::put_cpu_config(config::CpuConfig cpu_config) {
     REQUIRE_OUTCOME(before_start());
-    config_.put_cpu_config(std::move(cpu_config));
+    driver_.config().put_cpu_config(std::move(cpu_config));
     return {};
 }
 
@@ -122,76 +117,75 @@ Outcome<> Controller::put_boot_source(const config::BootSource& boot_source) {
     REQUIRE_OUTCOME(before_start());
     boot_configured_ = true;
     REQUIRE_OUTCOME(with_prefix("Boot source error: ", check_boot_files(boot_source)));
-    config_.boot_source = boot_source;
+    driver_.config().boot_source = boot_source;
     return {};
 }
 
 Outcome<> Controller::put_drive(const config::Drive& drive) {
     if (state_ != VmState::kNotStarted) return refuse_hot_plug();
     boot_configured_ = true;
-    config::VmConfig next = config_;
+    config::VmConfig next = config();
     REQUIRE_OUTCOME(with_prefix("Drive config error: ", next.put_drive(drive)));
     REQUIRE_OUTCOME(with_prefix("Drive config error: ", check_drive_file(drive)));
-    config_ = std::move(next);
+    driver_.config() = std::move(next);
     return {};
 }
 
 Outcome<> Controller::put_network_interface(const config::NetworkInterface& interface) {
     if (state_ != VmState::kNotStarted) return refuse_hot_plug();
     boot_configured_ = true;
-    config::VmConfig next = config_;
+    config::VmConfig next = config();
     REQUIRE_OUTCOME(with_prefix("Network config error: ", next.put_network_interface(interface)));
     REQUIRE_OUTCOME(with_prefix("Network config error: ", check_tap(interface.host_dev_name)));
-    config_ = std::move(next);
+    driver_.config() = std::move(next);
     return {};
 }
 
 Outcome<> Controller::put_vsock(const config::Vsock& vsock) {
     REQUIRE_OUTCOME(before_start());
     boot_configured_ = true;
-    config::VmConfig next = config_;
+    config::VmConfig next = config();
     REQUIRE_OUTCOME(with_prefix("Vsock config error: ", next.put_vsock(vsock)));
     REQUIRE_OUTCOME(with_prefix("Vsock config error: ", driver_.listen_for_vsock(vsock)));
-    config_ = std::move(next);
+    driver_.config() = std::move(next);
     return {};
 }
 
 Outcome<> Controller::put_logger(const config::Logger& logger) {
     REQUIRE_OUTCOME(before_start());
     REQUIRE_OUTCOME(with_prefix("Logger error: ", driver_.configure_logger(logger)));
-    config_.logger = logger;
+    driver_.config().logger = logger;
     return {};
 }
 
 Outcome<> Controller::put_metrics(const config::Metrics& metrics) {
     REQUIRE_OUTCOME(before_start());
     const char* const prefix = "Metrics error: Cannot initialize the metrics system due to bad user input: ";
-    if (config_.metrics) return refuse(std::string(prefix) + "Reinitialization of metrics not allowed.");
+    if (config().metrics) return refuse(std::string(prefix) + "Reinitialization of metrics not allowed.");
     REQUIRE_OUTCOME(with_prefix(prefix, driver_.configure_metrics(metrics)));
-    config_.metrics = metrics;
+    driver_.config().metrics = metrics;
     return {};
 }
 
 Outcome<> Controller::put_serial(const config::Serial& serial) {
     REQUIRE_OUTCOME(before_start());
-    config_.serial = serial;
+    driver_.config().serial = serial;
     return {};
 }
 
 Outcome<> Controller::put_mmds_config(const config::MmdsConfig& mmds) {
     REQUIRE_OUTCOME(before_start());
     boot_configured_ = true;
-    REQUIRE_OUTCOME(with_prefix("MMMDS config error: ", config_.put_mmds(mmds)));
-    driver_.mmds_changed();
+    REQUIRE_OUTCOME(with_prefix("MMMDS config error: ", driver_.config().put_mmds(mmds)));
     return {};
 }
 
 void Controller::start(OutcomeHandler done) {
     if (auto allowed = before_start(); !allowed) return done(std::move(allowed));
     const char* const prefix = "Start microvm error: ";
-    if (!config_.boot_source)
+    if (!config().boot_source)
         return done(refuse(std::string(prefix) + "Cannot start microvm without kernel configuration."));
-    driver_.start(config_, [this, prefix, done = std::move(done)](Result<void> result) mutable {
+    driver_.start([this, prefix, done = std::move(done)](Result<void> result) mutable {
         if (result) state_ = VmState::kRunning;
         done(with_prefix(prefix, std::move(result)));
     });
@@ -204,10 +198,8 @@ void Controller::load_snapshot(const config::SnapshotLoad& request, OutcomeHandl
         return done(
             refuse(prefix + "Loading a microVM snapshot not allowed after configuring boot-specific resources."));
     done = timed(MachineDriver::Operation::kLoadSnapshot, std::move(done));
-    auto loaded = [this, prefix, resume_vm = request.resume_vm,
-                   done = std::move(done)](Result<config::VmConfig> result) mutable {
+    auto loaded = [this, prefix, resume_vm = request.resume_vm, done = std::move(done)](Result<void> result) mutable {
         if (!result) return done(std::unexpected(Fault{prefix + result.error().message, 400, true}));
-        config_ = *std::move(result);
         state_ = VmState::kPaused;
         if (!resume_vm) return done({});
         resume(std::move(done));
@@ -215,35 +207,40 @@ void Controller::load_snapshot(const config::SnapshotLoad& request, OutcomeHandl
     driver_.load_snapshot(request, std::move(loaded));
 }
 
-Outcome<> Controller::patch_drive(const config::DrivePatch& patch) {
-    REQUIRE_OUTCOME(after_start());
+void Controller::patch_drive(const config::DrivePatch& patch, OutcomeHandler done) {
+    if (auto allowed = after_start(); !allowed) return done(std::move(allowed));
     const auto refuse_patch = [](const std::string& reason) {
         return refuse("Drive config error: Unable to patch the block device: " + reason +
                       " Please verify the request arguments.");
     };
-    config::Drive* const drive = find(config_.drives, &config::Drive::drive_id, patch.drive_id);
-    if (!drive) return refuse_patch("Failed perform action on device: Device not found");
+    if (!find(config().drives, &config::Drive::drive_id, patch.drive_id))
+        return done(refuse_patch("Failed perform action on device: Device not found"));
     // Only a vhost-user drive, of which there are none, has anything to refresh.
     if (!patch.path_on_host && !patch.rate_limiter)
-        return refuse_patch("Block: Running method expected different backend.");
-    if (patch.path_on_host)
-        if (auto found = check_new_drive_file(*patch.path_on_host); !found)
-            return refuse_patch("Block: " + found.error().message);
-    if (auto patched = driver_.patch_drive(patch); !patched) return refuse_patch("Block: " + patched.error().message);
-    if (patch.path_on_host) drive->path_on_host = *patch.path_on_host;
-    merge(drive->rate_limiter, patch.rate_limiter);
-    return {};
+        return done(refuse_patch("Block: Running method expected different backend."));
+    driver_.patch_drive(patch, [this, patch, refuse_patch, done = std::move(done)](Result<void> patched) mutable {
+        if (!patched) return done(refuse_patch("Block: " + patched.error().message));
+        config::Drive& drive = *find(driver_.config().drives, &config::Drive::drive_id, patch.drive_id);
+        if (patch.path_on_host) drive.path_on_host = *patch.path_on_host;
+        merge(drive.rate_limiter, patch.rate_limiter);
+        done({});
+    });
 }
 
-Outcome<> Controller::patch_network_interface(const config::NetworkInterfacePatch& patch) {
-    REQUIRE_OUTCOME(after_start());
+void Controller::patch_network_interface(const config::NetworkInterfacePatch& patch, OutcomeHandler done) {
+    if (auto allowed = after_start(); !allowed) return done(std::move(allowed));
     const std::string prefix = "Network config error: Unable to update the net device: ";
-    auto* const interface = find(config_.network_interfaces, &config::NetworkInterface::iface_id, patch.iface_id);
-    if (!interface) return refuse(prefix + "Failed perform action on device: Device not found");
-    REQUIRE_OUTCOME(with_prefix(prefix.c_str(), driver_.patch_network_interface(patch)));
-    merge(interface->rx_rate_limiter, patch.rx_rate_limiter);
-    merge(interface->tx_rate_limiter, patch.tx_rate_limiter);
-    return {};
+    if (!find(config().network_interfaces, &config::NetworkInterface::iface_id, patch.iface_id))
+        return done(refuse(prefix + "Failed perform action on device: Device not found"));
+    driver_.patch_network_interface(patch, [this, patch, prefix, done = std::move(done)](Result<void> patched) mutable {
+        if (patched) {
+            auto& interface =
+                *find(driver_.config().network_interfaces, &config::NetworkInterface::iface_id, patch.iface_id);
+            merge(interface.rx_rate_limiter, patch.rx_rate_limiter);
+            merge(interface.tx_rate_limiter, patch.tx_rate_limiter);
+        }
+        done(with_prefix(prefix.c_str(), std::move(patched)));
+    });
 }
 
 Outcome<> Controller::flush_metrics() {
@@ -300,7 +297,7 @@ void Controller::create_snapshot(const config::SnapshotCreate& request, OutcomeH
 
 Outcome<> Controller::mmds_at_hand() const {
     // A machine that was started without a way to its metadata never gets one.
-    if (state_ == VmState::kNotStarted || config_.mmds) return {};
+    if (state_ == VmState::kNotStarted || config().mmds) return {};
     return refuse("MMDS error: The MMDS data store is not initialized.");
 }
 

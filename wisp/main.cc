@@ -14,7 +14,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/version.h"
-#include "vmm/build/head_start.h"
+#include "vmm/build/boot.h"
 #include "vmm/config/json.h"
 #include "vmm/config/vm_config.h"
 #include "vmm/controller.h"
@@ -90,82 +90,117 @@ Result<void> load_metadata(const Arguments& arguments, mmds::DataStore& store) {
     return store.put(*std::move(parsed));
 }
 
-/// The machine that a file describes, started at once.
-int run_without_api(const Arguments& arguments, Monitor& monitor, const config::VmConfig& config) {
-    mmds::DataStore metadata(arguments.mmds_limit());
+/// Starts what a machine file describes, at once.
+Result<void> start_from_file(Monitor& monitor) {
+    TRY(monitor.start_here());
+    LOG_INFO("Successfully started microvm that was configured from one single json");
+    return {};
+}
+
+/// Control gets its thread, and this one runs the devices until control ends the process.
+int run_devices(Monitor& monitor, Loop& devices, const Seccomp& seccomp, bool machine_runs,
+                std::function<void()> unlink_api_socket) {
+    if (auto started = monitor.start_thread(std::move(unlink_api_socket)); !started)
+        return give_up(ExitCode::kGenericError, started.error());
+    if (machine_runs)  // from here on nothing is built any more
+        if (auto installed = seccomp.install(policy::Phase::kLoop); !installed)
+            return give_up(ExitCode::kBadConfiguration, installed.error());
+    auto ran = devices.run();
+    return give_up(ExitCode::kGenericError, ran ? Error{"the devices' loop has ended"} : ran.error());
+}
+
+int run_without_api(const Arguments& arguments, Monitor& monitor, Loop& devices, const Seccomp& seccomp) {
+    auto& metadata = *new mmds::DataStore(arguments.mmds_limit());  // never taken down: threads run to the end
     if (auto loaded = load_metadata(arguments, metadata); !loaded)
         return give_up(ExitCode::kBadConfiguration, loaded.error());
     monitor.set_metadata(metadata);
-    const api::Counters no_requests;
-    monitor.set_api_metrics([&no_requests](MetricsVisitor& visitor) { no_requests.visit(visitor); });
-    if (auto started = monitor.start(config); !started)
+    static const api::Counters no_requests;
+    monitor.set_api_metrics([](MetricsVisitor& visitor) { no_requests.visit(visitor); });
+    if (auto started = start_from_file(monitor); !started)
         return give_up(ExitCode::kBadConfiguration, started.error(), kNotStarted);
-    LOG_INFO("Successfully started microvm that was configured from one single json");
-    return monitor.run([] {});
+    return run_devices(monitor, devices, seccomp, true, [] {});
 }
 
-int run_with_api(const Arguments& arguments, Monitor& monitor, const std::optional<config::VmConfig>& config) {
-    Controller controller(arguments.id, monitor, arguments.mmds_limit());
-    if (auto loaded = load_metadata(arguments, controller.mmds()); !loaded)
-        return give_up(ExitCode::kBadConfiguration, loaded.error());
-    monitor.set_metadata(controller.mmds());
-    api::Router router(controller, [&monitor] { return monitor.prometheus(); });
-    monitor.set_api_metrics([&router](MetricsVisitor& visitor) { router.counters().visit(visitor); });
-    auto server = api::Server::create(
-        monitor.loop(), arguments.api_sock, arguments.http_api_max_payload_size,
-        [&router](api::Request request, api::Server::Reply reply) {
-            router.handle(std::move(request), std::move(reply));
-        },
-        [&monitor] { monitor.stop(ExitCode::kGenericError, "a request could not be undone"); });
-    if (!server) return give_up(ExitCode::kGenericError, server.error());
-    if (config) {
-        if (auto started = monitor.start(*config); !started)
-            return give_up(ExitCode::kBadConfiguration, started.error(), kNotStarted);
-        controller.adopt(*config, VmState::kRunning);
-        LOG_INFO("Successfully started microvm that was configured from one single json");
+/// What serves the API. Never taken down: threads run to the end.
+struct Api {
+    Api(const Arguments& arguments, Monitor& monitor)
+        : controller(arguments.id, monitor, arguments.mmds_limit()),
+          router(controller, [&monitor] { return monitor.prometheus(); }) {}
+
+    Result<void> listen(const Arguments& arguments, Monitor& monitor) {
+        server = TRY(api::Server::create(
+            monitor.loop(), arguments.api_sock, arguments.http_api_max_payload_size,
+            [this](api::Request request, api::Server::Reply reply) {
+                router.handle(std::move(request), std::move(reply));
+            },
+            [&monitor] { monitor.end(ExitCode::kGenericError, "a request could not be undone"); }));
+        return {};
     }
-    const int code = monitor.run([&server] { (*server)->unlink(); });
-    fflush(stdout);
-    _exit(code);  // nothing is taken down: the kernel does it faster
+
+    Controller controller;
+    api::Router router;
+    std::unique_ptr<api::Server> server;
+};
+
+int run_with_api(const Arguments& arguments, Monitor& monitor, Loop& devices, const Seccomp& seccomp) {
+    Api& api = *new Api(arguments, monitor);
+    if (auto loaded = load_metadata(arguments, api.controller.mmds()); !loaded)
+        return give_up(ExitCode::kBadConfiguration, loaded.error());
+    monitor.set_metadata(api.controller.mmds());
+    monitor.set_api_metrics([&api](MetricsVisitor& visitor) { api.router.counters().visit(visitor); });
+    if (auto listening = api.listen(arguments, monitor); !listening)
+        return give_up(ExitCode::kGenericError, listening.error());
+    if (arguments.config_file) {
+        if (auto started = start_from_file(monitor); !started) {
+            api.server->unlink();
+            return give_up(ExitCode::kBadConfiguration, started.error(), kNotStarted);
+        }
+        api.controller.adopt_running_machine();
+    }
+    return run_devices(monitor, devices, seccomp, arguments.config_file.has_value(), [&api] { api.server->unlink(); });
 }
 
 int run(std::span<const char* const> words, uint64_t start_ns) {
-    auto arguments = parse_arguments(words);
-    if (!arguments) return give_up(ExitCode::kArgumentParsing, arguments.error());
-    if (print_and_leave(*arguments)) return 0;
-    if (arguments->bad_level)
-        return give_up(ExitCode::kBadConfiguration, {"Invalid value for logger level: '" + *arguments->bad_level +
+    auto& arguments_or_error = *new auto(parse_arguments(words));  // never taken down: threads run to the end
+    if (!arguments_or_error) return give_up(ExitCode::kArgumentParsing, arguments_or_error.error());
+    const Arguments& arguments = *arguments_or_error;
+    if (print_and_leave(arguments)) return 0;
+    if (arguments.bad_level)
+        return give_up(ExitCode::kBadConfiguration, {"Invalid value for logger level: '" + *arguments.bad_level +
                                                      "'. Possible values: [Off, Error, Warning, Info, Debug, Trace]"});
-    if (arguments->task != Task::kRun)
+    if (arguments.task != Task::kRun)
         return give_up(ExitCode::kGenericError, {"snapshots are not part of this version of Wisp"});
-    if (arguments->start_time_us) start_ns = *arguments->start_time_us * 1000;
-    LogSink& log_sink = *new LogSink(arguments->id);  // never taken down: threads may log to the end
-    if (auto opened = log_sink.configure(arguments->logger); !opened)
+    if (arguments.start_time_us) start_ns = *arguments.start_time_us * 1000;
+    LogSink& log_sink = *new LogSink(arguments.id);
+    if (auto opened = log_sink.configure(arguments.logger); !opened)
         return give_up(ExitCode::kGenericError,
-                       std::move(opened).error().with_context("--log-path " + *arguments->logger.log_path));
-    auto seccomp = arguments->no_seccomp ? Seccomp::none() : Seccomp::create(arguments->seccomp_filter);
+                       std::move(opened).error().with_context("--log-path " + *arguments.logger.log_path));
+    auto& seccomp = *new auto(arguments.no_seccomp ? Seccomp::none() : Seccomp::create(arguments.seccomp_filter));
     if (!seccomp) return give_up(ExitCode::kGenericError, seccomp.error());
-    std::unique_ptr<HeadStart> head_start;
-    if (arguments->config_file) {
-        auto begun = HeadStart::begin();
+    std::unique_ptr<build::Boot> boot;
+    if (arguments.config_file) {
+        auto begun = build::Boot::begin();
         if (!begun) return give_up(ExitCode::kBadConfiguration, begun.error());
-        head_start = *std::move(begun);
+        boot = *std::move(begun);
     }
-    // Before anything else is read: from here on both threads are under the filter of the set-up phase.
+    // Before anything else is read: from here on all threads are under the filter of the set-up phase.
     if (auto installed = seccomp->install(policy::Phase::kSetUp); !installed)
         return give_up(ExitCode::kGenericError, installed.error());
     LOG_INFO("Running Wisp v%s (Firecracker API v%s)", kWispVersion, kFirecrackerVersion);
 
-    auto config = load_machine_file(*arguments);
+    auto config = load_machine_file(arguments);
     if (!config) return give_up(ExitCode::kBadConfiguration, config.error(), kBadMachineFile);
-    auto monitor = Monitor::create(*arguments, *seccomp, log_sink, start_ns);
+    auto devices = Loop::create();
+    if (!devices) return give_up(ExitCode::kGenericError, devices.error());
+    auto monitor = Monitor::create(arguments, *seccomp, log_sink, start_ns, **devices);
     if (!monitor) return give_up(ExitCode::kGenericError, monitor.error());
     if (auto set = configure_sinks(*config, **monitor); !set)
         return give_up(ExitCode::kBadConfiguration, set.error(), kBadMachineFile);
-    Monitor& running = *monitor->release();  // never taken down
-    running.set_head_start(std::move(head_start));
-    return arguments->no_api ? run_without_api(*arguments, running, **config)
-                             : run_with_api(*arguments, running, *config);
+    Monitor& running = *monitor->release();
+    if (*config) running.config() = **std::move(config);
+    running.set_begun(std::move(boot));
+    return arguments.no_api ? run_without_api(arguments, running, **devices, *seccomp)
+                            : run_with_api(arguments, running, **devices, *seccomp);
 }
 
 /// Descriptors 0 to 2 must be what they are called: a file of ours that got the number of a closed one would be written

@@ -57,7 +57,8 @@ void Monitor::visit_metrics(MetricsVisitor& visitor) const {
     visitor.value("process_startup_time_us", process_startup_us_);
     visitor.value("process_startup_time_cpu_us", process_startup_cpu_us_);
     api_metrics_(visitor);
-    machine_ ? machine_->visit_metrics(visitor) : Machine::visit_no_metrics(visitor);
+    Machine* const machine = machine_->machine();
+    machine ? machine->visit_metrics(visitor) : Machine::visit_no_metrics(visitor);
 
     visitor.group("latencies_us");
     for (size_t i = 0; i < kOperations; ++i) {
@@ -83,7 +84,8 @@ void Monitor::visit_metrics(MetricsVisitor& visitor) const {
 std::string Monitor::prometheus() const {
     PrometheusMetrics page;
     visit_metrics(page);
-    page.own_count("vcpu_exits", machine_ ? machine_->exits() : 0);
+    page.own_count("vcpu_exits", machine_->machine() ? machine_->machine()->exits() : 0);
+    page.own_value("loop_longest_turn_seconds", static_cast<double>(devices_.longest_turn_ns()) / 1e9);
     for (const Phase& phase : kBootPhases) {
         Latency once;  // so that those of many VMs add up
         if (const uint64_t ns = timeline_.since_start_ns(phase.mark)) once.record(ns);

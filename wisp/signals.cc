@@ -48,16 +48,12 @@ void on_fatal_signal(int number, siginfo_t* info, void*) {
                                policy::call_name(info->si_syscall), info->si_syscall);
         line[length++] = '\n';
         say(STDERR_FILENO, line, static_cast<size_t>(length));
-        if (log::config().fd > STDERR_FILENO) say(log::config().fd, line, static_cast<size_t>(length));
+        if (log::config().sink == log::Config::Sink::kFile) say(log::config().fd, line, static_cast<size_t>(length));
         _exit(static_cast<int>(fatal.code));
     }
 }
 
 }  // namespace
-
-int kernel_lease_signal() {
-    return SIGRTMIN + 1;
-}
 
 void install_fatal_signal_handlers() {
     for (const FatalSignal& fatal : kFatalSignals) {
@@ -73,7 +69,7 @@ Result<std::unique_ptr<SignalWatch>> SignalWatch::create(Loop& loop, std::functi
     std::unique_ptr<SignalWatch> watch(new SignalWatch(std::move(on_signal)));
     sigset_t set;
     sigemptyset(&set);
-    for (const int number : {SIGINT, SIGTERM, kernel_lease_signal()}) sigaddset(&set, number);
+    for (const int number : {SIGINT, SIGTERM}) sigaddset(&set, number);
     sigprocmask(SIG_BLOCK, &set, nullptr);
     watch->fd_.reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!watch->fd_.valid()) return fail_errno("cannot create a signalfd");

@@ -12,16 +12,13 @@
 
 namespace wisp {
 
-/// Sent by the kernel when somebody wants to write the kernel image that the VM maps. After the vCPUs' kick.
-int kernel_lease_signal();
-
 /// Catches SIGBUS, SIGSEGV, SIGILL, SIGSYS, SIGXFSZ, SIGXCPU and SIGHUP: a line on standard error, then the exit code.
 /// SIGPIPE is ignored: writing to a peer that is gone is an error of that write.
 void install_fatal_signal_handlers();
 
 class SignalWatch {
 public:
-    /// Blocks SIGINT, SIGTERM and the lease signal for this thread and those it starts, and calls `on_signal` on the
+    /// Blocks SIGINT and SIGTERM for this thread and those it starts, and calls `on_signal` on the
     /// loop.
     static Result<std::unique_ptr<SignalWatch>> create(Loop& loop, std::function<void(int signal_number)> on_signal);
 

@@ -3,7 +3,8 @@
 // The block bench guest. On its command line:
 //   work=randread|randwrite|read|write|verify  size=BYTES  depth=N  ms=MILLISECONDS  tsc_khz=KHZ  span=BYTES  seed=N
 //   requests=N  hold=1
-// It keeps `depth` requests of `size` bytes under way for that long, or until `requests` are done, polls, and prints one line:
+// It keeps `depth` requests of `size` bytes under way for that long, or until `requests` are done, polls, and prints
+// one line:
 //   result requests=N us=N errors=N kicks=N
 // With hold it stays after that, and does nothing.
 // verify writes a pattern over `span` bytes, reads it back and compares.
@@ -51,10 +52,12 @@ static uint64_t choose_block(void) {
     return block;
 }
 
-static uint64_t pattern(uint64_t block, uint64_t word) { return (block * 0x9e3779b97f4a7c15ull) ^ (word * 0x2545f4914f6cdd1dull) ^ seed; }
+static uint64_t pattern(uint64_t block, uint64_t word) {
+    return (block * 0x9e3779b97f4a7c15ull) ^ (word * 0x2545f4914f6cdd1dull) ^ seed;
+}
 
-// Keeps the queue full until `deadline`, or for `most` requests if that is not 0, then lets it run dry. Returns the requests
-// done.
+// Keeps the queue full until `deadline`, or for `most` requests if that is not 0, then lets it run dry. Returns the
+// requests done.
 static uint64_t run(uint64_t deadline, uint64_t most) {
     uint64_t done = 0, under_way = 0;
     for (; under_way < depth; ++under_way) send(under_way, choose_block());

@@ -5,15 +5,15 @@
 // `size` is that of a frame with its Ethernet header; with `gso`, frames are TCP segments to be cut into so many bytes.
 // It drives both virtqueues by polling and prints one line:
 //   result frames=N us=N errors=N kicks=N
-// tx sends for `ms`. rx asks for `count` frames by a frame of its own, gives them 150 ms to be there, and takes the time
-// until it has them, `rounds` times. rtt sends a frame and waits for its echo, `count` times. verify does so with frames
-// of all sizes up to `size` and compares what comes back with what it sent.
+// tx sends for `ms`. rx asks for `count` frames by a frame of its own, gives them 150 ms to be there, and takes the
+// time until it has them, `rounds` times. rtt sends a frame and waits for its echo, `count` times. verify does so with
+// frames of all sizes up to `size` and compares what comes back with what it sent.
 #include "virtio.h"
 
 enum { kNet = 1, kHeader = 12, kDepth = 256, kEthernet = 14, kLargest = 65562 };
 enum { kNeedsChecksum = 1, kGsoTcp4 = 1, kExperimental = 0xb588 };
-#define FEATURES_SEND (1ull << 0 | 1ull << 11 | 1ull << 29)                     // CSUM, HOST_TSO4, EVENT_IDX
-#define FEATURES_RECEIVE (1ull << 1 | 1ull << 7 | 1ull << 15 | 1ull << 29)      // GUEST_CSUM, GUEST_TSO4, MRG_RXBUF
+#define FEATURES_SEND (1ull << 0 | 1ull << 11 | 1ull << 29)                 // CSUM, HOST_TSO4, EVENT_IDX
+#define FEATURES_RECEIVE (1ull << 1 | 1ull << 7 | 1ull << 15 | 1ull << 29)  // GUEST_CSUM, GUEST_TSO4, MRG_RXBUF
 
 struct header {
     uint8_t flags, gso_type;
@@ -24,7 +24,9 @@ static struct queue receive, send;
 static uint8_t *sent[kDepth], *received[kDepth];
 static uint64_t size, gso, buffer, khz, errors;
 
-static void store16(uint8_t* at, uint64_t value) { at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value; }
+static void store16(uint8_t* at, uint64_t value) {
+    at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value;
+}
 
 // Ethernet, and with gso IPv4 and TCP behind it: enough for the host to cut it.
 static void make_frame(uint8_t* at, uint64_t length, uint64_t segment) {

@@ -2,9 +2,21 @@
 #include "virtio.h"
 
 enum {
-    kMagic = 0x00, kDeviceId = 0x08, kDeviceFeatures = 0x10, kDeviceFeaturesSelect = 0x14, kDriverFeatures = 0x20,
-    kDriverFeaturesSelect = 0x24, kQueueSelect = 0x30, kQueueMax = 0x34, kQueueSize = 0x38, kQueueReady = 0x44,
-    kQueueNotify = 0x50, kStatus = 0x70, kQueueDescriptors = 0x80, kQueueDriver = 0x90, kQueueDevice = 0xa0,
+    kMagic = 0x00,
+    kDeviceId = 0x08,
+    kDeviceFeatures = 0x10,
+    kDeviceFeaturesSelect = 0x14,
+    kDriverFeatures = 0x20,
+    kDriverFeaturesSelect = 0x24,
+    kQueueSelect = 0x30,
+    kQueueMax = 0x34,
+    kQueueSize = 0x38,
+    kQueueReady = 0x44,
+    kQueueNotify = 0x50,
+    kStatus = 0x70,
+    kQueueDescriptors = 0x80,
+    kQueueDriver = 0x90,
+    kQueueDevice = 0xa0,
 };
 enum { kFirstWindow = 0xc0001000u, kWindowSize = 0x1000, kWindows = 19 };
 #define EVENT_IDX (1ull << 29)
@@ -63,7 +75,9 @@ void set_up_queue(struct queue* q, uint64_t window, uint32_t index, uint16_t mos
     mmio_write(window + kQueueReady, 1);
 }
 
-void finish_device(uint64_t window) { mmio_write(window + kStatus, 15); }
+void finish_device(uint64_t window) {
+    mmio_write(window + kStatus, 15);
+}
 
 void publish(struct queue* q) {
     const uint16_t before = q->available[1];

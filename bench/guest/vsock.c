@@ -52,7 +52,9 @@ static void send(uint16_t op, uint32_t port, uint32_t host_port, uint32_t length
     make_available(&tx, (uint16_t)(2 * slot));
 }
 
-static uint32_t credit(void) { return peer_alloc - (sent_bytes - peer_forwarded); }
+static uint32_t credit(void) {
+    return peer_alloc - (sent_bytes - peer_forwarded);
+}
 
 static void on_packet(const struct header* h, const uint8_t* data) {
     ++packets;
@@ -64,20 +66,26 @@ static void on_packet(const struct header* h, const uint8_t* data) {
     peer_alloc = h->buf_alloc;
     peer_forwarded = h->fwd_cnt;
     switch (h->op) {
-        case kResponse: connected = 1; break;
+        case kResponse:
+            connected = 1;
+            break;
         case kData:
             got_bytes += h->length;
             if (h->length && data[h->length - 1]) host_ended = 1;
             if (got_bytes - told_bytes >= kCredit / 2) send(kCreditUpdate, kGuestPort, kHostPort, 0, 0);
             break;
-        case kCreditRequest: send(kCreditUpdate, kGuestPort, kHostPort, 0, 0); break;
+        case kCreditRequest:
+            send(kCreditUpdate, kGuestPort, kHostPort, 0, 0);
+            break;
         case kShutdown:
             if (h->flags == (kNoSend | kNoReceive)) {
                 send(kReset, kGuestPort, kHostPort, 0, 0);
                 over = 1;
             }
             break;
-        case kReset: over = 1; break;
+        case kReset:
+            over = 1;
+            break;
     }
 }
 
@@ -101,7 +109,8 @@ static void set_up(void) {
     for (uint16_t i = 0; i < kReceiveBuffers; ++i) {
         received[i] = allocate(sizeof(struct header), 64);
         void* data = allocate(kMaxPacket, 4096);
-        rx.descriptors[2 * i] = (struct descriptor){(uint64_t)received[i], sizeof(struct header), kNext | kWrite, (uint16_t)(2 * i + 1)};
+        rx.descriptors[2 * i] =
+            (struct descriptor){(uint64_t)received[i], sizeof(struct header), kNext | kWrite, (uint16_t)(2 * i + 1)};
         rx.descriptors[2 * i + 1] = (struct descriptor){(uint64_t)data, kMaxPacket, kWrite, 0};
         make_available(&rx, (uint16_t)(2 * i));
     }

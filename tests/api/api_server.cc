@@ -24,21 +24,18 @@ class NotingDriver final : public MachineDriver {
 public:
     explicit NotingDriver(Loop& loop) : bell_(loop, [this] { std::exchange(done_, nullptr)({}); }) {}
 
-    void start(const config::VmConfig&, Handler done) override { later(std::move(done)); }
+    config::VmConfig& config() override { return config_; }
+    void start(Handler done) override { later(std::move(done)); }
     void pause(Handler done) override { later(std::move(done)); }
     void resume(Handler done) override { later(std::move(done)); }
     void create_snapshot(const config::SnapshotCreate&, Handler done) override { later(std::move(done)); }
-    void load_snapshot(const config::SnapshotLoad& request,
-                       std::move_only_function<void(Result<config::VmConfig>)> done) override {
+    void load_snapshot(const config::SnapshotLoad& request, Handler done) override {
         done(fail("%s: this machine cannot be restored", request.snapshot_path.c_str()));
     }
-    Result<void> patch_drive(const config::DrivePatch& patch) override {
-        if (patch.path_on_host && access(patch.path_on_host->c_str(), R_OK) < 0)
-            return fail("Virtio backend error: Error manipulating the backing file: %s %s", os_error(errno).c_str(),
-                        patch.path_on_host->c_str());
-        return {};
+    void patch_drive(const config::DrivePatch& patch, Handler done) override {
+        done(patch.path_on_host ? check_new_drive_file(*patch.path_on_host) : Result<void>{});
     }
-    Result<void> patch_network_interface(const config::NetworkInterfacePatch&) override { return {}; }
+    void patch_network_interface(const config::NetworkInterfacePatch&, Handler done) override { done({}); }
     Result<void> send_ctrl_alt_del() override { return {}; }
     Result<void> flush_metrics() override { return {}; }
     Result<void> listen_for_vsock(const config::Vsock& vsock) override {
@@ -65,6 +62,7 @@ private:
         bell_.ring();
     }
 
+    config::VmConfig config_;
     Handler done_;
     Doorbell bell_;
     std::optional<UnixListener> vsock_;
@@ -73,7 +71,7 @@ private:
 int run(const Arguments& arguments) {
     log::Config log;
     log.instance_id = arguments.id;
-    if (arguments.logger.level) log.level = static_cast<log::Level>(*arguments.logger.level);
+    if (arguments.logger.level) log.level = *arguments.logger.level;
     log::configure(log);
     auto loop = Loop::create();
     if (!loop) return 1;

@@ -20,7 +20,7 @@ protected:
 
     /// Rings from 0 on, 16 KiB apart.
     DeviceScript(const GuestMemory& memory, Input input, unsigned queues)
-        : memory_(memory), host_(memory.regions()[0].host), input_(input), queues_(queues) {
+        : memory_(memory), host_(host_bytes(memory)), input_(input), queues_(queues) {
         for (unsigned i = 0; i < queues; ++i) drivers_.emplace_back(host_, kMemory, ring(i));
     }
 
@@ -29,6 +29,7 @@ protected:
     static constexpr uint64_t kRingDistance = 0x4000;
     static constexpr uint64_t ring(unsigned queue) { return queue * kRingDistance; }
 
+    static constexpr unsigned kRaceTurns = 50;
     /// From now on a second thread changes the rings.
     void start_race() {
         racing_ = true;
@@ -39,6 +40,7 @@ protected:
         if (std::exchange(racing_, false)) Racer::instance().stop();
     }
     bool racing() const { return racing_; }
+    bool broken() const { return transport_.broken; }
     /// Some turns, with a new start wherever a ring is found broken: so that the race has time.
     void race_on(virtio::Device& device, uint64_t features) {
         if (paused_) pause_or_resume(device);
@@ -106,13 +108,12 @@ public:
             be_quiet();
             return guest_memory(kMemory);
         }();
-        memset(memory.regions()[0].host, 0, kMemory);
+        memset(host_bytes(memory), 0, kMemory);
         Script(memory, Input(data, size)).run();
         return 0;
     }
 
 private:
-    static constexpr unsigned kRaceTurns = 50;
     std::vector<virtio::Queue> queues_;
     Transport transport_;
     bool paused_ = false, racing_ = false;

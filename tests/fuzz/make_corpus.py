@@ -58,6 +58,19 @@ def block_requests():
     request("in_pieces", 1, 8, [1, 7, 8, 300, 212, 0, 1], 6)
 
 
+def drives():
+    """Scripts of tests/fuzz/block.cc: the seed of the faults, then its operations."""
+    request = lambda kind, sector, shape: struct.pack("<BBBBHBB", 0, kind, sector, shape, 0x100 * (sector % 16), 8, 8)
+    kick, step, turn, reset, pause, replace = b"\3", b"\4\7", b"\5", b"\6\xff\xff\xff\xff", b"\7", b"\x08\1"
+    everything = b"".join(request(kind, kind, 0x10 if kind < 4 else 4) for kind in range(7))
+    head, race = struct.pack("<I", 2), struct.pack("<I", 3)
+    seed("block", "race", race + everything + kick + step + everything)
+    seed("block", "all_types", head + everything + kick + step + turn)
+    seed("block", "paused", head + everything + kick + pause + everything + kick + step)
+    seed("block", "reset", head + everything + kick + reset + everything + kick + step + turn)
+    seed("block", "replaced", head + everything + kick + replace + everything + kick + step + turn)
+
+
 def requests():
     seed("http", "get", "\0GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
     seed("http", "put", '\4PUT /machine-config HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"vcpu_count":1}')
@@ -223,7 +236,7 @@ def kernels():
     seed("kernel_image", "elf", elf((1, 5, 0, 0x1000000, 0x1000000, 300, 0x2000, 4096), parts=code.ljust(300, b"\x90")))
     seed("kernel_image", "pvh", elf((1, 5, 0, 0x1000000, 0x1000000, 300, 300, 4096), (4, 4, 176, 0, 0, len(note), len(note), 4),
                                     parts=note.ljust(200, b"\x90")))
-    seed("kernel_image", "mapped", elf((1, 5, 4096, 0x1000000, 0x1000000, 8192, 8192, 4096)).ljust(4096, b"\0") + code.ljust(8192, b"\0"))
+    seed("kernel_image", "two_pages", elf((1, 5, 4096, 0x1000000, 0x1000000, 8192, 8192, 4096)).ljust(4096, b"\0") + code.ljust(8192, b"\0"))
     seed("kernel_image", "bzimage", at(
         0x800, _497=b"\1", _510=b"\x55\xaa\xeb\x66HdrS\x0f\2", _529=b"\1", _532=struct.pack("<I", 0x100000), _560=struct.pack("<I", 0x200000),
         _564=b"\1\x15\1\0", _568=struct.pack("<I", 2047), _600=struct.pack("<Q", 0x1000000), _608=struct.pack("<I", 0x100000), _1024=code))
@@ -253,5 +266,5 @@ def records():
 
 
 if __name__ == "__main__":
-    for make in (queues, block_requests, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters, records):
+    for make in (queues, block_requests, drives, requests, frames, net_scripts, vsock_scripts, configurations, kernels, filters, records):
         make()

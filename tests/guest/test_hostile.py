@@ -55,6 +55,22 @@ def test_attack(tmp_path, guest, engine):
     assert len(result.output.splitlines()) < 1000, "a guest can fill the log"
 
 
+@pytest.mark.parametrize("segment, good, refused", [(128 << 10, 256, 0), (129 << 10, 0, 256)])
+def test_longest_requests(tmp_path, segment, good, refused):
+    """64 requests of 126 segments at a time; a segment longer than SIZE_MAX is refused."""
+    config = machine(tmp_path, "hostile_giant", f"segment={segment} rounds=4", "Async", True)
+    os.truncate(tmp_path / "attacked", 32 << 20)
+    with wisp.Vm(tmp_path, config, stdin=subprocess.PIPE, api_sock=f"{tmp_path}/api.sock") as vm:
+        vm.wait_for("begun")
+        while "good=" not in vm.output:
+            vm.request("GET", "/", None)
+        vm.wait_for(f"good={good} refused={refused}")
+        vm.wait_for(r"alive\n")
+        assert SANITIZED or status_kib(vm.process.pid, "VmHWM") < MOST_RSS_KIB
+        vm.send("q")
+        assert vm.wait().code == wisp.EXIT_OK
+
+
 @pytest.mark.parametrize("engine", ["Async", "Sync"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_race(tmp_path, seed, engine):

@@ -121,6 +121,14 @@ def test_stock_kernel_finds_its_devices_by_acpi_and_powers_off(tmp_path):
     assert "powered the machine off" in output, "by ACPI, not by the reset line"
 
 
+def test_the_clock_source_is_the_hosts_clock(tmp_path):
+    """The TSC would keep the old time after a snapshot was loaded. What the monitor's command line says, wins."""
+    folder = "/sys/devices/system/clocksource/clocksource0"
+    output = succeeded(boot(tmp_path, f"cat {folder}/current_clocksource {folder}/available_clocksource; cat /proc/cmdline"))
+    assert re.search(r"^kvm-clock\r?$", output, re.M), output
+    assert "clocksource=kvm-clock" in output, output
+
+
 @pytest.mark.parametrize("command", ["reboot", "poweroff", "halt -f -p", "reboot -f", "poweroff -f", "halt -p"])
 def test_each_way_to_switch_off_ends_with_code_0(tmp_path, command):
     result = boot(tmp_path, f"{command}; sleep 20")

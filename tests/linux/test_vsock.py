@@ -37,7 +37,7 @@ def guest(tmp_path, *flags, **more):
     """A guest whose agent listens; in the end it powers off, which must remove the socket."""
     with wisp.Vm(tmp_path, machine(tmp_path, **more), *flags) as vm:
         try:
-            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S, vm)
         except TimeoutError as error:
             raise wisp.TimedOut(f"{error}\n{vm.output}") from None
         agent.vm = vm
@@ -70,7 +70,7 @@ def test_commands_their_output_and_exit_status(tmp_path):
 def test_the_agent_is_started_only_if_asked_for(tmp_path):
     with wisp.Vm(tmp_path, machine(tmp_path, args=BOOT_ARGS), "--boot-timer") as vm:
         vm.wait_for("Guest-boot-time")
-        # The guest answers, so its driver is up: nobody listens there.
+        # The guest answers, so its driver is up: no program listens on that port.
         with pytest.raises(vsock_agent.Refused):
             vsock_agent.connect(f"{tmp_path}/v", vsock_agent.PORT, wisp.LIMIT_S)
 
@@ -98,6 +98,34 @@ def test_half_close_of_the_host_is_the_end_of_input(tmp_path):
         command.stream.shutdown(socket.SHUT_WR)
         result = command.wait()
         assert result.output.split() == [b"5", b"still", b"here"] and result.status == 0
+
+
+@contextlib.contextmanager
+def many_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_agent_takes_dials_faster_than_it_can_start_commands(tmp_path):
+    with guest(tmp_path, mem_mib=256) as agent:
+        for _ in range(30):
+            for each in [vsock_agent.connect(agent.uds_path, agent.port, wisp.LIMIT_S) for _ in range(20)]:
+                each.close()
+        assert agent.run(["echo", "still here"]).output == b"still here\n"
+
+
+def test_the_agent_takes_a_thousand_dials_at_once(tmp_path):
+    """All are open before the first command is sent, and the last one is served first: none holds up another."""
+    with many_descriptors(), guest(tmp_path, mem_mib=256) as agent:
+        streams = [vsock_agent.connect(agent.uds_path, agent.port, wisp.LIMIT_S) for _ in range(1000)]
+        for number, stream in reversed(list(enumerate(streams))):
+            if number % 10:
+                stream.close()
+                continue
+            command = vsock_agent.Command(stream, ["echo", str(number)])
+            assert command.wait(wisp.LIMIT_S).output == f"{number}\n".encode()
 
 
 def runs(agent, command):
@@ -161,7 +189,7 @@ def test_the_guest_connects_to_the_host(tmp_path):
         client.end_input()
         assert client.wait().output == b"from the host"
         assert stream.recv(1) == b""
-        result = agent.run(["vsock-connect", "5002"])  # nobody listens there
+        result = agent.run(["vsock-connect", "5002"])  # no host program listens there
         assert result.status == 1 and b"cannot connect" in result.errors
 
 
@@ -254,9 +282,7 @@ def exchange(streams):
 
 
 def test_a_thousand_connections_at_once(tmp_path, seed):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    with echo_guest(tmp_path) as agent:
+    with many_descriptors(), echo_guest(tmp_path) as agent:
         before = descriptors(agent.vm)
         streams = [EchoStream(vsock_agent.connect(agent.uds_path, ECHO_PORT, wisp.LIMIT_S), seed.randbytes(1 + seed.randrange(8000)))
                    for _ in range(1000)]
@@ -268,7 +294,6 @@ def test_a_thousand_connections_at_once(tmp_path, seed):
                 each.stream.shutdown(socket.SHUT_WR)
             each.stream.close()
         only_the_agent_is_left(agent.vm, before)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_random_sizes_come_back_as_they_were(tmp_path, seed):
@@ -380,7 +405,7 @@ def test_pause_and_resume_in_the_middle_of_a_transfer(tmp_path):
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         try:
-            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S, vm)
         except TimeoutError as error:
             raise wisp.TimedOut(str(error)) from None
         command = agent.start(["cat"])
@@ -414,4 +439,4 @@ def test_a_path_that_is_taken_is_a_bad_configuration(tmp_path):
     result = wisp.run(tmp_path, machine(tmp_path))
     assert result.code == wisp.EXIT_BAD_CONFIGURATION
     assert re.search(r"vsock: uds_path: cannot bind to .*/v, which is there already .*: Address already in use", result.errors)
-    assert (tmp_path / "v").exists(), "the file is somebody else's"
+    assert (tmp_path / "v").exists(), "the file belongs to another process"

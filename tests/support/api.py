@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A monitor that a test drives through its API."""
 import json
+import re
 import os
 import signal
 import socket
@@ -49,11 +50,17 @@ class ApiVm:
     def output(self):
         return self._text.decode(errors="replace")
 
+    @property
+    def console(self):
+        """What the guest wrote: a line of the log may stand anywhere in it."""
+        return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+ \[[^\n]*\n", "", self.output)
+
     def wait_for(self, text, count=1):
-        """Until the output has `text` so often."""
+        """Until the output, or the guest's part of it, has `text` so often."""
+        has = lambda: max(self.output.count(text), self.console.count(text)) >= count
         with self._grown:
-            come = self._grown.wait_for(lambda: self.output.count(text) >= count or self._ended, wisp.LIMIT_S)
-            assert come and self.output.count(text) >= count, f"no {text!r}:\n{self.output}"
+            come = self._grown.wait_for(lambda: has() or self._ended, wisp.LIMIT_S)
+            assert come and has(), f"no {text!r}:\n{self.output}"
 
     def request(self, method, path, body=None):
         """(status, body)"""

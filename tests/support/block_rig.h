@@ -31,15 +31,22 @@ inline std::string pattern(size_t size, int seed) {
     return text;
 }
 
+/// The engine of hosts without io_uring. Drives of this rig with io_engine Sync get it on any host.
+inline Result<std::unique_ptr<virtio::BlockIo>> thread_engine(Loop& loop, virtio::BlockIoListener& listener, unsigned) {
+    return virtio::create_thread_block_io(loop, listener, nullptr);
+}
+
 struct Drive final : virtio::Interrupt {
     Drive(const std::string& path, virtio::BlockConfig config, uint16_t queue_size = 64,
           const virtio::Block::EngineFactory& engine = nullptr)
         : driver(memory, queue_size) {
         config.id = "test";
         config.path = path;
-        auto created = virtio::Block::create(*loop, config, engine);
+        const bool threaded = !engine && config.io_engine == virtio::IoEngine::kSync;
+        auto created = virtio::Block::create(*loop, config, threaded ? thread_engine : engine);
         REQUIRE(created.has_value());
         block = *std::move(created);
+        block->start_writer();
         activate();
     }
     Drive(const TempFile& file, const virtio::BlockConfig& config, uint16_t queue_size = 64)

@@ -26,8 +26,10 @@ public:
 
     void queue(virtio::BlockTransfer& transfer) override { queued_.push_back(&transfer); }
     void submit() override;
+    bool pending() override { return false; }
     bool poll() override { return false; }
     bool arm() override { return false; }
+    void wait(int64_t) override { step(1); }
     Result<void> set_file(const virtio::BlockFile& file) override;
 
     /// Completes up to `most` transfers, any of them. Returns how many.

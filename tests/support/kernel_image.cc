@@ -32,7 +32,7 @@ ElfImage::ElfImage() : header{} {
 Elf64_Phdr& ElfImage::load(uint64_t offset, uint64_t address, std::string bytes, uint64_t bss) {
     Elf64_Phdr segment{};
     segment.p_type = PT_LOAD;
-    segment.p_flags = PF_R | PF_X;  // one that is not written to is mapped
+    segment.p_flags = PF_R | PF_X;
     segment.p_offset = offset;
     segment.p_paddr = address;
     segment.p_vaddr = 0xffffffff80000000 + address;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs wisp under tests/support/call_recorder, in every way that its system call policies have a rule for.
 
-`needed(folder)` gives {"setup"|"loop"|"vcpu": {rule}}; `rules()` all there are. Both the test and `make bench BENCH=jail` count
+`needed(folder)` gives {"setup"|"loop"|"control"|"vcpu"|"drive": {rule}}; `rules()` all there are. Both the test and `make bench BENCH=jail` count
 by them.
 """
 import json
@@ -17,7 +17,8 @@ import net
 import wisp
 
 RECORDER = f"{wisp.BUILD}/tests/call-recorder"
-THREADS = {"setup": ("common", "loop", "vcpu", "setup"), "loop": ("common", "loop"), "vcpu": ("common", "vcpu")}
+THREADS = {"setup": ("common", "loop", "control", "vcpu", "drive", "setup"), "loop": ("common", "loop"), "control": ("common", "control"),
+           "vcpu": ("common", "vcpu"), "drive": ("common", "drive")}
 
 
 def rules():
@@ -101,20 +102,6 @@ def ends(folder, seen):
             vm.signal(number)
             assert vm.wait().code == -number
         recording.read_into(seen)
-
-
-def kernel_file_changes(folder, seen):
-    kernel = wisp.copy_of(wisp.guest("big"), folder)
-    config = wisp.machine(kernel)
-    config["boot-source"]["kernel_loading"] = "Map"
-    recording = Recording(folder)
-    with wisp.Vm(folder, config, "--boot-timer", stdin=subprocess.PIPE, wrapper=recording.wrapper) as vm:
-        vm.wait_for("Guest-boot-time")
-        os.truncate(kernel, 0)
-        vm.wait_for("this VM has its own copy now")
-        vm.send("q")
-        assert vm.wait().guest_status == 0
-    recording.read_into(seen)
 
 
 def on_a_terminal(folder, seen):
@@ -268,7 +255,6 @@ def needed(folder):
         drive_in_every_way(folder, seen, io_engine=engine)
     ends(folder, seen)
     keyboard(folder, seen)
-    kernel_file_changes(folder, seen)
     on_a_terminal(folder, seen)
     vsock_in_every_way(folder, seen)
     frames_in_every_way(folder, seen)

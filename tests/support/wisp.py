@@ -119,7 +119,7 @@ class Vm:
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.connect(self.api_sock)
         try:
-            connection.request(method, resource, json.dumps(body))
+            connection.request(method, resource, None if body is None else json.dumps(body))
             answer = connection.getresponse()
             text = answer.read()
             assert answer.status in (200, 204), text
@@ -160,3 +160,11 @@ def copy_of(path, folder):
     target = f"{folder}/{os.path.basename(path)}"
     shutil.copyfile(path, target)
     return target
+
+
+def wait_until(condition):
+    """Until condition() is true."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(0.01)

@@ -3,14 +3,9 @@
 // Faults of the host, one at a time, and full queues under way on the real engines. block_property_test.cc has all of
 // them at once, on an engine of its own.
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <linux/virtio_blk.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -20,15 +15,19 @@
 
 #include "tests/support/block_rig.h"
 #include "tests/support/fake_block_io.h"
+#include "tests/support/refused_calls.h"
 
 using namespace wisp;
 using namespace wisp::virtio;
 using wisp::test::block_header;
+using wisp::test::divert;
 using wisp::test::Drive;
 using wisp::test::FakeBlockIo;
+using wisp::test::in_child;
 using wisp::test::pattern;
+using wisp::test::refuse_first_calls;
 using wisp::test::TempFile;
-using Engine = BlockConfig::IoEngine;
+using Engine = IoEngine;
 
 namespace {
 
@@ -38,7 +37,7 @@ const Engine kEngines[] = {Engine::kAsync, Engine::kSync};
 
 struct FaultyDrive {
     FaultyDrive(const TempFile& file, FakeBlockIo::Faults faults)
-        : drive(file.path(), {.cache_type = BlockConfig::CacheType::kWriteback}, 64,
+        : drive(file.path(), {.cache_type = CacheType::kWriteback}, 64,
                 [&](Loop&, BlockIoListener& listener, unsigned) -> Result<std::unique_ptr<BlockIo>> {
                     auto made = std::make_unique<FakeBlockIo>(listener, 1, faults);
                     io = made.get();
@@ -54,9 +53,11 @@ struct FaultyDrive {
         chain.submit();
         drive.block->on_kick(0);
         steps = 0;
+        const uint64_t give_up_ns = monotonic_ns() + 20'000'000'000;
         while (!drive.driver.used()) {
-            REQUIRE(++steps < 10000);  // an answer comes, whatever the host does
-            io->step(1);
+            REQUIRE(monotonic_ns() < give_up_ns);  // an answer comes, whatever the host does
+            steps += io->step(1);
+            REQUIRE(drive.loop->turn(0).has_value());
         }
         if (type == VIRTIO_BLK_T_IN) read = drive.driver.bytes(chain.address(1), 2048);
         return static_cast<uint8_t>(drive.driver.bytes(chain.last_address(), 1)[0]);
@@ -71,58 +72,6 @@ struct FaultyDrive {
 std::string range(uint64_t sector, uint32_t sectors) {
     const virtio_blk_discard_write_zeroes wire{sector, sectors, 0};
     return {reinterpret_cast<const char*>(&wire), sizeof wire};
-}
-
-// ---- system calls that the host refuses ----
-
-sock_filter statement(uint16_t code, uint32_t value) {
-    return {code, 0, 0, value};
-}
-
-// From now on this thread's calls of `number` come to `action`. Returns the listener, if that is what `action` wants.
-int divert(long number, uint32_t action) {
-    sock_filter steps[] = {statement(BPF_LD | BPF_W | BPF_ABS, 0),
-                           {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, static_cast<uint32_t>(number)},
-                           statement(BPF_RET | BPF_K, action),
-                           statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-    const sock_fprog program{std::size(steps), steps};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -1;
-    return static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                                    action == SECCOMP_RET_USER_NOTIF ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0, &program));
-}
-
-// A filter stays for ever, so the body runs in a process of its own. True if it returned true.
-template <class Body>
-bool in_child(Body body) {
-    const pid_t child = fork();
-    if (child == 0) {
-        bool good = false;
-        try {
-            good = body();
-        } catch (...) {  // a failed REQUIRE: it has been reported, and the other tests are not ours to run
-        }
-        _exit(good ? 0 : 1);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-// Answers EAGAIN to the first calls on the first ring that it sees, and lets all others through.
-void refuse_first_calls(const std::atomic<int>& listener, std::atomic<int>& refused, int most) {
-    while (listener < 0) std::this_thread::yield();
-    std::optional<uint64_t> ring;
-    for (;;) {
-        seccomp_notif call{};
-        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0) return;
-        if (!ring) ring = call.data.args[0];
-        seccomp_notif_resp answer{.id = call.id, .val = 0, .error = 0, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
-        if (call.data.args[0] == *ring && refused < most) {
-            ++refused;
-            answer = {.id = call.id, .val = 0, .error = -EAGAIN, .flags = 0};
-        }
-        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer) < 0) return;
-    }
 }
 
 // ---- full queues ----
@@ -263,7 +212,7 @@ TEST_CASE("block faults: a host without io_uring gets the other engine", "[filte
             if (divert(SYS_io_uring_setup, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)) < 0) return false;
             const TempFile file(64 * 512);
             Drive drive(file, {.io_engine = Engine::kAsync});
-            return drive.block->io_engine() == Engine::kSync && !drive.loop->uses_io_uring() &&
+            return !drive.loop->uses_io_uring() &&
                    drive.ask(block_header(VIRTIO_BLK_T_OUT), pattern(512, 1)).status == VIRTIO_BLK_S_OK &&
                    drive.ask(block_header(VIRTIO_BLK_T_IN), {}, 512).data == pattern(512, 1);
         }));
@@ -274,7 +223,7 @@ TEST_CASE("block faults: a ring that takes no submissions for a while loses none
     CHECK(in_child([] {
         const TempFile file(pattern(256 * 512, 5));
         Drive drive(file, {.io_engine = Engine::kAsync}, 256);
-        if (drive.block->io_engine() != Engine::kAsync) return true;  // a host without io_uring
+        if (!drive.loop->uses_io_uring()) return true;  // a host without io_uring
         constexpr int kMost = 5;
         std::atomic<int> listener = -1, refused = 0;
         std::thread([&] { refuse_first_calls(listener, refused, kMost); }).detach();
@@ -349,5 +298,27 @@ TEST_CASE("block faults: a full queue under way at a reset, a pause, an exchange
                 check_content(file.content(), {after});
             }
         }
+    }
+}
+
+TEST_CASE("block faults: close() flushes after the writes in flight, and gives up at its deadline") {
+    const TempFile file(64 * 512);
+    for (const bool stuck : {false, true}) {
+        FaultyDrive faulty(file, {});
+        std::vector<std::string> order;
+        faulty.io->on_flush = [&] {
+            order.emplace_back(faulty.drive.block->counters().write_count ? "after" : "before");
+        };
+        faulty.drive.driver.chain()
+            .readable(block_header(VIRTIO_BLK_T_OUT))
+            .readable(pattern(512, 1))
+            .writable(1)
+            .submit();
+        faulty.drive.block->on_kick(0);
+        faulty.drive.block->close(stuck ? 0 : monotonic_ns() + 20'000'000'000);
+        CHECK(order == (stuck ? std::vector<std::string>{} : std::vector<std::string>{"after"}));
+        if (stuck)
+            while (faulty.io->step(1) > 0) {
+            }
     }
 }

@@ -43,7 +43,7 @@ public:
         BlockConfig config;
         config.id = "torture";
         config.path = files_[0].path();
-        config.cache_type = BlockConfig::CacheType::kWriteback;
+        config.cache_type = CacheType::kWriteback;
         if (seed % 3 == 0) config.rate_limiter.ops = TokenBucketConfig{50, 0, 1};
         auto created = Block::create(
             *loop_, config, [&](Loop&, BlockIoListener& listener, unsigned) -> Result<std::unique_ptr<BlockIo>> {

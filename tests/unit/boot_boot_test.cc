@@ -125,15 +125,12 @@ TEST_CASE("boot: a stock kernel of this host") {
         WARN("skipped: " << file.error().message);
         return;
     }
-    const GuestMemory mapped = machine_memory(256 * kMiB), copied = machine_memory(256 * kMiB);
-    const auto kernel = load_kernel(mapped, file->get(), path, KernelMapping::kMap);
+    const auto kernel = load_kernel(machine_memory(256 * kMiB), file->get(), path);
     REQUIRE(kernel);
-    REQUIRE(load_kernel(copied, file->get(), path, KernelMapping::kCopy));
     CHECK(kernel->protocol == BootProtocol::kLinux64);
     CHECK(kernel->entry.value == kernel->start.value + 0x200);
-    CHECK(guest_bytes(mapped, {0}, 256 * kMiB) == guest_bytes(copied, {0}, 256 * kMiB));
 
-    const auto refused = load_kernel(machine_memory(32 * kMiB), file->get(), path, KernelMapping::kMap);
+    const auto refused = load_kernel(machine_memory(32 * kMiB), file->get(), path);
     REQUIRE_FALSE(refused);
     CHECK_THAT(refused.error().message, Contains(path) && Contains("the machine has 32 MiB"));
 }
@@ -166,9 +163,7 @@ TEST_CASE("boot: spoiled images are loaded or refused, and nothing else happens"
         if (any(8) == 0) image.resize(any(image.size()));
         const TempFile file(image);
         const GuestMemory memory = machine_memory(8 * kMiB);
-        BootRequest request = request_for(file);
-        request.mapping = any(2) ? KernelMapping::kMap : KernelMapping::kCopy;
-        const auto entry = set_up_boot(memory, request);
+        const auto entry = set_up_boot(memory, request_for(file));
         if (entry) {
             ++loaded;
             CHECK(entry->kernel.start >= kHighRam);

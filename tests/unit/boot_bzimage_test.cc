@@ -19,7 +19,7 @@ constexpr uint64_t kMiB = limits::kMiB;
 std::string refusal(const std::string& bytes, uint64_t memory_bytes = 16 * kMiB) {
     const GuestMemory memory = machine_memory(memory_bytes);
     const TempFile file(bytes);
-    const auto kernel = load_kernel(memory, file.fd(), file.path(), KernelMapping::kMap);
+    const auto kernel = load_kernel(memory, file.fd(), file.path());
     if (kernel) return "";
     CHECK_THAT(kernel.error().message, Contains(file.path()));
     return kernel.error().message;
@@ -34,33 +34,31 @@ std::string refusal_with(Spoil spoil, uint64_t memory_bytes = 16 * kMiB) {
 
 }  // namespace
 
-TEST_CASE("boot: a bzImage is loaded at its preferred address, mapped or copied") {
-    // With 8 sectors before it the kernel proper starts at a page of the file, with 9 it does not.
-    for (const uint8_t setup_sectors : {7, 8})
-        for (const auto mapping : {KernelMapping::kMap, KernelMapping::kCopy}) {
-            BzImage image;
-            image.header.setup_sects = setup_sectors;
-            const TempFile file(image.bytes());
-            const GuestMemory memory = machine_memory(16 * kMiB);
-            const auto kernel = load_kernel(memory, file.fd(), file.path(), mapping);
-            REQUIRE(kernel);
-            CHECK(kernel->protocol == BootProtocol::kLinux64);
-            CHECK(kernel->start.value == 0x100000);
-            CHECK(kernel->entry.value == 0x100200);
-            CHECK(kernel->end.value == 0x200000);
-            CHECK(kernel->header.setup_sects == setup_sectors);
-            CHECK(kernel->header.init_size == 0x100000);
-            CHECK(kernel->header.code32_start == 0x100000);
-            CHECK(guest_bytes(memory, {0x100000}, image.kernel.size()) == image.kernel);
-            CHECK(kernel->mapped.empty() == (mapping == KernelMapping::kCopy || setup_sectors == 8));
-        }
+TEST_CASE("boot: a bzImage is loaded at its preferred address") {
+    // Behind 8 sectors the kernel proper starts at a page of the file, behind 9 it does not.
+    for (const uint8_t setup_sectors : {7, 8}) {
+        BzImage image;
+        image.header.setup_sects = setup_sectors;
+        const TempFile file(image.bytes());
+        const GuestMemory memory = machine_memory(16 * kMiB);
+        const auto kernel = load_kernel(memory, file.fd(), file.path());
+        REQUIRE(kernel);
+        CHECK(kernel->protocol == BootProtocol::kLinux64);
+        CHECK(kernel->start.value == 0x100000);
+        CHECK(kernel->entry.value == 0x100200);
+        CHECK(kernel->end.value == 0x200000);
+        CHECK(kernel->header.setup_sects == setup_sectors);
+        CHECK(kernel->header.init_size == 0x100000);
+        CHECK(kernel->header.code32_start == 0x100000);
+        CHECK(guest_bytes(memory, {0x100000}, image.kernel.size()) == image.kernel);
+    }
 }
 
 TEST_CASE("boot: bytes after a bzImage's kernel (a signature, say) are not loaded") {
     BzImage image;
     const TempFile file(image.bytes() + std::string(5000, 'S'));
     const GuestMemory memory = machine_memory(16 * kMiB);
-    REQUIRE(load_kernel(memory, file.fd(), file.path(), KernelMapping::kMap));
+    REQUIRE(load_kernel(memory, file.fd(), file.path()));
     CHECK(guest_bytes(memory, {0x100000 + image.kernel.size()}, 5000) == std::string(5000, '\0'));
 }
 

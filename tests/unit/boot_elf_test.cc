@@ -28,15 +28,15 @@ ElfImage small_kernel() {
     return image;
 }
 
-Result<LoadedKernel> load(const GuestMemory& memory, const TempFile& file, KernelMapping mapping) {
-    return load_kernel(memory, file.fd(), file.path(), mapping);
+Result<LoadedKernel> load(const GuestMemory& memory, const TempFile& file) {
+    return load_kernel(memory, file.fd(), file.path());
 }
 
 /// The message with which an image is refused; "" where it is loaded.
 std::string refusal(const std::string& bytes, uint64_t memory_bytes = 64 * kMiB) {
     const GuestMemory memory = machine_memory(memory_bytes);
     const TempFile file(bytes);
-    const auto kernel = load(memory, file, KernelMapping::kMap);
+    const auto kernel = load(memory, file);
     if (kernel) return "";
     CHECK_THAT(kernel.error().message, Contains(file.path()));
     CHECK(kernel.error().message.find('\n') == std::string::npos);
@@ -49,59 +49,36 @@ std::string refusal(const ElfImage& image, uint64_t memory_bytes = 64 * kMiB) {
 
 }  // namespace
 
-TEST_CASE("boot: an ELF kernel is loaded where its segments say, mapped or copied") {
+TEST_CASE("boot: an ELF kernel is loaded where its segments say") {
     const ElfImage image = small_kernel();
     const TempFile file(image.bytes());
-    for (const auto mapping : {KernelMapping::kMap, KernelMapping::kCopy}) {
-        const GuestMemory memory = machine_memory(64 * kMiB);
-        const auto kernel = load(memory, file, mapping);
-        REQUIRE(kernel);
-        CHECK(kernel->protocol == BootProtocol::kLinux64);
-        CHECK(kernel->entry.value == 0x1000000);
-        CHECK(kernel->start.value == 0x1000000);
-        CHECK(kernel->end.value == 0x1200000 + 0x2345 + 0x4000);
-        CHECK(kernel->header.header == 0x53726448);
-        CHECK(guest_bytes(memory, {0x1000000}, 0x5000) == image.parts[0].bytes);
-        CHECK(guest_bytes(memory, {0x1200000}, 0x2345) == image.parts[1].bytes);
-        // The rest of the page is zero, whatever the file has after the segment.
-        CHECK(guest_bytes(memory, {0x1200000 + 0x2345}, 0x4000) == std::string(0x4000, '\0'));
-
-        if (mapping == KernelMapping::kCopy) {
-            CHECK(kernel->mapped.empty());
-        } else {
-            REQUIRE(kernel->mapped.size() == 2);
-            CHECK(kernel->mapped[0].start.value == 0x1000000);
-            CHECK(kernel->mapped[0].size == 0x5000);
-            CHECK(kernel->mapped[1].start.value == 0x1200000);
-            CHECK(kernel->mapped[1].size == 0x2000);
-        }
-    }
+    const GuestMemory memory = machine_memory(64 * kMiB);
+    const auto kernel = load(memory, file);
+    REQUIRE(kernel);
+    CHECK(kernel->protocol == BootProtocol::kLinux64);
+    CHECK(kernel->entry.value == 0x1000000);
+    CHECK(kernel->start.value == 0x1000000);
+    CHECK(kernel->end.value == 0x1200000 + 0x2345 + 0x4000);
+    CHECK(kernel->header.header == 0x53726448);
+    CHECK(guest_bytes(memory, {0x1000000}, 0x5000) == image.parts[0].bytes);
+    CHECK(guest_bytes(memory, {0x1200000}, 0x2345) == image.parts[1].bytes);
+    // The rest of the page is zero, whatever the file has after the segment.
+    CHECK(guest_bytes(memory, {0x1200000 + 0x2345}, 0x4000) == std::string(0x4000, '\0'));
 }
 
-TEST_CASE("boot: mapping and copying give the same guest memory, for any alignment") {
+TEST_CASE("boot: segments of any alignment are loaded and nothing beside them is written") {
     for (const uint64_t offset : {0x1000ull, 0x1001ull, 0x1234ull})
         for (const uint64_t address : {0x200000ull, 0x200234ull, 0x200fffull})
             for (const size_t size : {1ull, 0xfffull, 0x1000ull, 0x1001ull, 0x3210ull}) {
                 ElfImage image;
                 image.load(offset, address, pattern(size, 3), 17);
                 const TempFile file(image.bytes() + "bytes after the segment");
-                const GuestMemory mapped = machine_memory(4 * kMiB), copied = machine_memory(4 * kMiB);
-                REQUIRE(load(mapped, file, KernelMapping::kMap));
-                REQUIRE(load(copied, file, KernelMapping::kCopy));
-                CHECK(guest_bytes(mapped, {0}, 4 * kMiB) == guest_bytes(copied, {0}, 4 * kMiB));
-                CHECK(guest_bytes(mapped, {address}, size) == image.parts[0].bytes);
+                const GuestMemory memory = machine_memory(4 * kMiB);
+                REQUIRE(load(memory, file));
+                std::string expected(4 * kMiB, '\0');
+                expected.replace(address, size, image.parts[0].bytes);
+                CHECK(guest_bytes(memory, {0}, 4 * kMiB) == expected);
             }
-}
-
-TEST_CASE("boot: what a guest writes to its mapped kernel does not reach the file or another guest") {
-    const TempFile file(small_kernel().bytes());
-    const std::string before = file.content();
-    const GuestMemory one = machine_memory(64 * kMiB), other = machine_memory(64 * kMiB);
-    REQUIRE(load(one, file, KernelMapping::kMap));
-    REQUIRE(load(other, file, KernelMapping::kMap));
-    for (uint64_t at = 0x1000000; at < 0x1005000; at += 4096) REQUIRE(one.store({at}, 0xdeadbeef));
-    CHECK(file.content() == before);
-    CHECK(guest_bytes(other, {0x1000000}, 0x5000) == before.substr(0x1000, 0x5000));
 }
 
 TEST_CASE("boot: a PVH note decides for the PVH entry") {
@@ -110,7 +87,7 @@ TEST_CASE("boot: a PVH note decides for the PVH entry") {
         image.note(0x500, std::move(notes), alignment);
         const GuestMemory memory = machine_memory(64 * kMiB);
         const TempFile file(image.bytes());
-        const auto kernel = load(memory, file, KernelMapping::kCopy);
+        const auto kernel = load(memory, file);
         REQUIRE(kernel);
         if (kernel->protocol == BootProtocol::kPvh) CHECK(kernel->entry.value == 0x1000040);
         return kernel->protocol;
@@ -135,7 +112,7 @@ TEST_CASE("boot: a Linux with a PVH note whose 64-bit entry is not in its image 
     image.note(0x500, pvh_note(0x1000040) + elf_note("Linux", 0x100, "salt"));
     const GuestMemory memory = machine_memory(64 * kMiB);
     const TempFile file(image.bytes());
-    const auto kernel = load(memory, file, KernelMapping::kCopy);
+    const auto kernel = load(memory, file);
     REQUIRE(kernel);
     CHECK(kernel->protocol == BootProtocol::kPvh);
 }
@@ -254,7 +231,7 @@ TEST_CASE("boot: a kernel path that is not a file is refused") {
     const GuestMemory memory = machine_memory(4 * kMiB);
     auto folder = open_file("/", O_RDONLY);
     REQUIRE(folder);
-    const auto kernel = load_kernel(memory, folder->get(), "/", KernelMapping::kMap);
+    const auto kernel = load_kernel(memory, folder->get(), "/");
     REQUIRE_FALSE(kernel);
     CHECK_THAT(kernel.error().message, Contains("neither a regular file nor a block device"));
 }

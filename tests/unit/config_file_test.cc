@@ -44,7 +44,6 @@ const std::string kToml = R"(# a machine
 [boot-source]
 kernel_image_path = "/k"
 boot_args = "console=ttyS0"
-kernel_loading = "Copy"
 
 [machine-config]
 vcpu_count = 2
@@ -89,7 +88,6 @@ TEST_CASE("a TOML machine file gives the machine, its root drive first") {
     if (!config) FAIL(config.error().message);
     CHECK(config->machine.vcpu_count == 2);
     CHECK(config->machine.mem_size_mib == 256);
-    CHECK(config->boot_source->kernel_loading == KernelLoading::kCopy);
     REQUIRE(config->drives.size() == 2);
     CHECK(config->drives[0].drive_id == "root");
     CHECK(config->drives[0].is_read_only);

@@ -8,6 +8,9 @@
 
 #include <optional>
 #include <thread>
+#include <vector>
+
+#include "tests/support/refused_calls.h"
 
 using namespace wisp;
 
@@ -75,6 +78,32 @@ TEST_CASE("loop: a descriptor that the host cannot watch is tried again, and wat
     while (watcher.count == before) REQUIRE(loop->turn(-1).has_value());
     watch.reset();
     close(number);
+}
+
+TEST_CASE("loop: a ring that takes no submissions for a while loses no watch", "[filters]") {
+    CHECK(test::in_child([] {
+        auto loop = make_loop(Loop::Backend::kAutomatic);
+        if (!loop->uses_io_uring()) return true;
+        constexpr int kMost = 8;
+        std::atomic<int> listener = -1, refused = 0;
+        std::thread([&] { test::refuse_first_calls(listener, refused, kMost); }).detach();
+        listener = test::divert(SYS_io_uring_enter, SECCOMP_RET_USER_NOTIF);
+        if (listener < 0) return false;
+        // More than the submission queue holds.
+        constexpr size_t kEvents = 2 * limits::kLoopRingEntries;
+        std::vector<OwnedFd> events(kEvents);
+        std::vector<CountingWatcher> watchers(kEvents);
+        std::vector<Watch> watches;
+        for (size_t i = 0; i < kEvents; ++i) {
+            events[i] = *create_eventfd();
+            watches.push_back(*loop->watch(events[i].get(), EPOLLIN, watchers[i]));
+        }
+        for (const OwnedFd& event : events) signal_eventfd(event.get());
+        for (const CountingWatcher& watcher : watchers)
+            while (watcher.count == 0) REQUIRE(loop->turn(10'000'000).has_value());
+        watches.clear();
+        return refused == kMost;
+    }));
 }
 
 TEST_CASE("loop: nothing is reported after the watch has ended") {

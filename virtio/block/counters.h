@@ -1,32 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What happened on a drive since the machine was started, under the names that Firecracker's metrics have.
+// Counts of a drive since the machine was started, under the names of Firecracker's metrics.
+//
+// Threads: the loop's writes, any may read.
 #pragma once
 
-#include <cstdint>
-
+#include "base/counter.h"
 #include "base/latency.h"
 
 namespace wisp::virtio {
 
 struct BlockCounters {
-    uint64_t activate_fails = 0;
-    uint64_t no_avail_buffer = 0;  ///< kicks that found nothing in the queue
-    uint64_t execute_fails = 0;    ///< requests that the host could not do
-    uint64_t invalid_reqs_count = 0;
-    uint64_t flush_count = 0;
-    uint64_t queue_event_count = 0;         ///< kicks
-    uint64_t rate_limiter_event_count = 0;  ///< times that a limiter let go on
-    uint64_t update_count = 0;              ///< files put under the running drive
-    uint64_t update_fails = 0;
-    uint64_t read_bytes = 0;
-    uint64_t write_bytes = 0;
-    uint64_t read_count = 0;
-    uint64_t write_count = 0;
-    uint64_t rate_limiter_throttled_events = 0;
-    uint64_t io_engine_throttled_events = 0;  ///< times that all requests of the pool were in flight
-    uint64_t remaining_reqs_count = 0;        ///< times that a turn ended with requests left in the queue
-    Latency read_agg, write_agg;              ///< from the queue to the used ring
+    Counter activate_fails;
+    Counter no_avail_buffer;  ///< kicks that found nothing in the queue
+    Counter execute_fails;    ///< requests that the host could not do
+    Counter invalid_reqs_count;
+    Counter flush_count;
+    Counter queue_event_count;         ///< kicks
+    Counter rate_limiter_event_count;  ///< times that a limiter let requests continue
+    Counter update_count;              ///< replacements of the file
+    Counter update_fails;
+    Counter read_bytes;
+    Counter write_bytes;
+    Counter read_count;
+    Counter write_count;
+    Counter rate_limiter_throttled_events;
+    Counter io_engine_throttled_events;  ///< times that there was no room for a request
+    Counter remaining_reqs_count;        ///< times that a turn ended with requests left in the queue
+    Latency read_agg, write_agg;         ///< from the queue to the used ring
 };
 
 }  // namespace wisp::virtio

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A drive's life: its file and engine, what it shows the driver, activation, reset, pause and replacement. What becomes
-// of a request is in block_serve.cc.
+// A drive's life: its file and engine, its configuration space, activation, reset, pause, replacement of the file and
+// the end. serve.cc has the requests, state.cc what is saved.
 #include "virtio/block/device.h"
 
 #include <linux/virtio_blk.h>
@@ -12,20 +12,26 @@
 
 namespace wisp::virtio {
 
+namespace {
+
+constexpr int64_t kCloseLook_ns = 10'000'000;
+
+}  // namespace
+
 // ---- construction ----
 
 Block::Block(Loop& loop, BlockConfig config)
     : loop_(loop),
       config_(std::move(config)),
       name_("drive " + config_.id),
-      engine_(config_.io_engine),
       queue_sizes_(config_.queues, limits::kMaxQueueSize),
       rate_limiter_(loop,
                     [this] {
                         ++counters_.rate_limiter_event_count;
                         serve_all();
                     }),
-      queues_(loop, *this) {
+      queues_(loop, *this),
+      retry_timer_(loop, [this] { retry(); }) {
     done_.reserve(limits::kBlockInFlight);
 }
 
@@ -50,9 +56,9 @@ Result<void> Block::open() {
     offer(VIRTIO_BLK_F_SEG_MAX);
     offer(VIRTIO_BLK_F_SIZE_MAX);
     if (config_.read_only) offer(VIRTIO_BLK_F_RO);
-    if (config_.cache_type == BlockConfig::CacheType::kWriteback) offer(VIRTIO_BLK_F_FLUSH);
+    if (config_.cache_type == CacheType::kWriteback) offer(VIRTIO_BLK_F_FLUSH);
     if (config_.queues > 1) offer(VIRTIO_BLK_F_MQ);
-    if (file_.can_punch_holes) {
+    if (!config_.read_only && file_.can_punch_holes()) {
         offer(VIRTIO_BLK_F_DISCARD);
         offer(VIRTIO_BLK_F_WRITE_ZEROES);
     }
@@ -69,21 +75,24 @@ void Block::set_limits() {
     limits_.sectors = file_.sectors;
     limits_.read_only = config_.read_only;
     limits_.max_range_sectors = limits::kBlockRangeSectors;
+    limits_.max_request_bytes = limits::kBlockRequestBytes;
 }
 
 Result<void> Block::start_engine(const EngineFactory& factory) {
     if (factory) {
         io_ = TRY(factory(loop_, *this, limits::kBlockInFlight));
-    } else if (engine_ == BlockConfig::IoEngine::kAsync) {
-        if (auto engine = create_uring_block_io(loop_, *this, limits::kBlockInFlight)) {
-            io_ = *std::move(engine);
-        } else {
-            LOG_WARNING("%s: io_engine Sync instead of Async: %s", name_.c_str(), engine.error().message.c_str());
-            engine_ = BlockConfig::IoEngine::kSync;
-        }
+    } else if (auto engine = create_uring_block_io(loop_, *this, limits::kBlockInFlight, config_.confine_thread)) {
+        io_ = *std::move(engine);
+    } else {
+        LOG_WARNING("%s: its transfers are made by a thread: %s", name_.c_str(), engine.error().message.c_str());
+        io_ = TRY(create_thread_block_io(loop_, *this, config_.confine_thread));
     }
-    if (!io_) io_ = create_sync_block_io(*this);
     return io_->set_file(file_);
+}
+
+void Block::start_writer() {
+    if (auto started = io_->start_writer(); !started)
+        LOG_WARNING("%s: writes are slower: %s", name_.c_str(), started.error().message.c_str());
 }
 
 // ---- what the driver sees ----
@@ -118,6 +127,7 @@ Result<void> Block::activate(Activation activation) {
     limits_.flush = negotiated(VIRTIO_BLK_F_FLUSH);
     limits_.discard = negotiated(VIRTIO_BLK_F_DISCARD);
     limits_.write_zeroes = negotiated(VIRTIO_BLK_F_WRITE_ZEROES);
+    limits_.max_segment_bytes = negotiated(VIRTIO_BLK_F_SIZE_MAX) ? limits::kBlockSegmentSize : UINT32_MAX;
     queues_.activate(activation);
     return {};
 }
@@ -131,13 +141,13 @@ void Block::on_kick(unsigned queue) {
 void Block::reset(std::move_only_function<void()> drained) {
     queues_.start_drain();
     on_reset_drained_ = std::move(drained);
-    settle();
+    publish_completions();
 }
 
 void Block::pause(std::move_only_function<void()> paused) {
     queues_.pause();
     on_paused_ = std::move(paused);
-    settle();
+    publish_completions();
 }
 
 void Block::resume() {
@@ -151,13 +161,13 @@ void Block::update_rate_limiter(const RateLimiterConfig& config) {
 
 Result<void> Block::replace_file(const std::string& path, std::move_only_function<void(Result<void>)> done) {
     ++counters_.update_count;
-    ++counters_.update_fails;  // until it is under way
+    ++counters_.update_fails;  // taken back below
     if (replacement_) return fail("%s: an earlier replacement of its file is not done yet", name_.c_str());
     const auto access = config_.read_only ? BlockFile::Access::kReadOnly : BlockFile::Access::kReadWrite;
     BlockFile file = TRY_CONTEXT(name_, BlockFile::open(path, access, config_.host_cache, name_.c_str()));
     replacement_.emplace(path, std::move(file), std::move(done));
     --counters_.update_fails;
-    settle();
+    publish_completions();
     return {};
 }
 
@@ -183,7 +193,7 @@ void Block::switch_file() {
     serve_all();
 }
 
-// With nothing in flight, whoever waits for that goes on.
+// Calls those who wait until nothing is in flight.
 void Block::end_drains() {
     if (pool_->in_use() > 0) return;
     if (on_reset_drained_) {
@@ -193,6 +203,30 @@ void Block::end_drains() {
     }
     if (replacement_) switch_file();
     if (on_paused_ && pool_->in_use() == 0) std::exchange(on_paused_, nullptr)();
+}
+
+void Block::close(uint64_t deadline_ns) {
+    closed_ = true;
+    retry_timer_.cancel();
+    auto wait_for = [&](auto done) {
+        while (!done() && monotonic_ns() < deadline_ns) {
+            io_->wait(kCloseLook_ns);
+            retry();
+        }
+        return done();
+    };
+    if (!wait_for([this] { return pool_->in_use() == 0; })) {
+        LOG_WARNING("%s: the end of the machine does not wait for %u requests that the host has not done on %s",
+                    name_.c_str(), pool_->in_use(), config_.path.c_str());
+        return;
+    }
+    if (config_.cache_type != CacheType::kWriteback || config_.read_only) return;
+    final_flush_.kind = BlockTransfer::Kind::kFlush;
+    io_->queue(final_flush_);
+    io_->submit();
+    if (!wait_for([this] { return final_flush_done_; }))
+        LOG_WARNING("%s: the end of the machine does not wait until the host has flushed %s", name_.c_str(),
+                    config_.path.c_str());
 }
 
 }  // namespace wisp::virtio

@@ -2,9 +2,13 @@
 //
 // Block: a virtio-blk device (virtio 1.2, section 5.2) on a file or block device of the host.
 //
-// Owns the file, the I/O engine and a fixed pool of requests: what does not fit waits in the queue. Threads: the
-// loop's, but for read_config(). Every request is the guest's word and checked (block_request.h); the file is the
-// operator's, but may be truncated or fail at any time: an I/O error for the request, nothing more.
+// Owns the file, the I/O engine and a fixed pool of requests. Chains that the pool, or the bound of bytes in flight,
+// has no room for stay in the queue.
+//
+// Threads: the loop's; read_config() and counters() may be called on any thread.
+//
+// Trusts no request: the guest made it, and request.h checks it. The file is the operator's, but may be truncated or
+// fail at any time, which is an I/O error of the request.
 #pragma once
 
 #include <atomic>
@@ -17,7 +21,9 @@
 #include "base/limits.h"
 #include "base/loop.h"
 #include "base/rate_limiter.h"
+#include "base/record.h"
 #include "base/result.h"
+#include "virtio/block/config.h"
 #include "virtio/block/counters.h"
 #include "virtio/block/engine.h"
 #include "virtio/block/file.h"
@@ -27,44 +33,43 @@
 
 namespace wisp::virtio {
 
-struct BlockConfig {
-    enum class CacheType : uint8_t { kUnsafe, kWriteback };  ///< Writeback offers flush; Unsafe leaves it to the host
-    enum class IoEngine : uint8_t { kAsync, kSync };
-
-    std::string id{};    ///< drive_id, for messages
-    std::string path{};  ///< path_on_host
-    bool read_only = false;
-    CacheType cache_type = CacheType::kUnsafe;
-    IoEngine io_engine = IoEngine::kAsync;
-    BlockFile::Cache host_cache = BlockFile::Cache::kPageCache;  ///< kDirect: O_DIRECT, past the host's page cache
-    RateLimiterConfig rate_limiter{};
-    unsigned queues = 1;  ///< up to limits::kBlockQueues
-};
-
 class Block final : public Device, private BlockIoListener, private PollSource {
 public:
     /// Makes the engine; tests give their own.
     using EngineFactory =
         std::function<Result<std::unique_ptr<BlockIo>>(Loop&, BlockIoListener&, unsigned max_in_flight)>;
 
-    /// Opens the file. Errors name the drive, the file and the reason. Where the host forbids io_uring, Async becomes
-    /// Sync and the log says so.
+    /// Opens the file. Errors name the drive, the file and the reason. The log says so where the host forbids io_uring.
     static Result<std::unique_ptr<Block>> create(Loop& loop, BlockConfig config, const EngineFactory& engine = nullptr);
     ~Block();
 
     const BlockConfig& config() const { return config_; }
-    /// The engine in use, which is not the one asked for where the host forbids io_uring.
-    BlockConfig::IoEngine io_engine() const { return engine_; }
+    /// Starts the thread that makes cached writes fast, where the drive has a use for one. Once, before the system call
+    /// filter of the loop; the guest may run already.
+    void start_writer();
+
+    /// Any thread.
     const BlockCounters& counters() const { return counters_; }
 
-    /// Puts another file under the running drive: opens it, which may fail; then waits for what is in flight, switches,
-    /// tells the driver of the new size, and calls `done`. Fails as well while an earlier replacement is not done.
+    /// Replaces the file of the running drive: opens the new one, which may fail; then waits until nothing is in
+    /// flight, switches, tells the driver the new size, and calls `done`. Fails too while an earlier replacement is not
+    /// done.
     Result<void> replace_file(const std::string& path, std::move_only_function<void(Result<void>)> done);
     /// Sets the limits that `config` has; see RateLimiter::update().
     void update_rate_limiter(const RateLimiterConfig& config);
+    /// For a process that is about to end: takes no more chains, waits until the requests in flight are complete, and
+    /// flushes a Writeback drive, as Firecracker does. Waits until `deadline_ns` (CLOCK_MONOTONIC) at most; the log
+    /// says what was not done by then. Does not turn the loop.
+    void close(uint64_t deadline_ns);
+
+    /// Writes records of what the driver knows of the drive, and of the limiter, into the open group. While paused.
+    void save(RecordWriter& writer) const override;
+    /// Takes over such records, before activate(). Refuses a file that is smaller than the disk that the driver knows;
+    /// of a larger one the driver sees the size that it knows.
+    Result<void> restore(RecordReader& reader) override;
 
     DeviceId id() const override { return DeviceId::kBlock; }
-    const char* name() const override { return name_.c_str(); }
+    const char* name() const override { return name_.c_str(); }  // for the engine too
     uint64_t features() const override;
     std::span<const uint16_t> queue_max_sizes() const override;
     void read_config(uint32_t offset, std::span<std::byte> data) override;
@@ -76,7 +81,6 @@ public:
 
 private:
     struct Request;
-    /// Requests of a drive, so that none is allocated while the VM runs.
     class Pool;
 
     Block(Loop& loop, BlockConfig config);
@@ -85,7 +89,10 @@ private:
     void set_limits();
     void switch_file();
 
-    bool may_serve() const { return queues_.serving() && !replacement_ && !starved_ && !rate_limiter_.blocked(); }
+    bool may_serve() const {
+        return queues_.serving() && !replacement_ && !starved_ && !closed_ && !rate_limiter_.blocked();
+    }
+    bool has_room() const;
     void serve(unsigned queue);
     void serve_all();
     void take_requests(unsigned queue);
@@ -97,9 +104,11 @@ private:
     void finish(Request& request, uint8_t status);
     void fail_request(Request& request, const char* reason);
     bool try_fallback(Request& request, int64_t result);
+    bool retry_later(Request& request);
+    void retry();
     void count_done(const Request& request);
     void record_latencies();
-    void settle();
+    void publish_completions();
     void end_drains();
 
     bool poll() override;
@@ -107,7 +116,7 @@ private:
     void on_transfer_done(BlockTransfer& transfer, int64_t result) override;
     void on_batch_done() override;
 
-    /// A file that takes the present one's place once nothing is in flight.
+    /// A file that replaces the present one once nothing is in flight.
     struct Replacement {
         std::string path;
         BlockFile file;
@@ -117,7 +126,6 @@ private:
     Loop& loop_;
     BlockConfig config_;
     const std::string name_;
-    BlockConfig::IoEngine engine_;
     BlockFile file_;
     std::atomic<uint64_t> sectors_ = 0;  // any thread: part of the configuration space
     std::vector<uint16_t> queue_sizes_;
@@ -125,19 +133,24 @@ private:
     uint32_t block_size_ = kSectorSize;  // announced
     BlockLimits limits_;
 
-    std::unique_ptr<Pool> pool_;  // before the engine, which lets go of the requests when it goes
+    std::unique_ptr<Pool> pool_;  // before the engine, which uses its requests until it ends
     std::unique_ptr<BlockIo> io_;
     RateLimiter rate_limiter_;
 
     DeviceQueues queues_;
-    bool starved_ = false;  // a queue was left with chains because the pool was empty
+    bool starved_ = false;  // chains stayed in a queue because there was no room for their requests
+    bool closed_ = false;
+    uint64_t in_flight_bytes_ = 0;  // of reads and writes
+    Timer retry_timer_;
+    BlockTransfer final_flush_;  // of close()
+    bool final_flush_done_ = false;
     BlockCounters counters_;
-    uint64_t batch_started_ns_ = 0;  // when the requests that are being taken came out of the queue
+    uint64_t batch_started_ns_ = 0;  // when the requests of the present batch came out of the queue
     struct Done {
         uint64_t started_ns;
         Latency* of;
     };
-    std::vector<Done> done_;  // reads and writes that the driver is about to be told of
+    std::vector<Done> done_;  // reads and writes that are not published yet
     std::move_only_function<void()> on_reset_drained_;
     std::move_only_function<void()> on_paused_;
     std::optional<Replacement> replacement_;

@@ -19,14 +19,26 @@ namespace wisp::virtio {
 
 namespace {
 
-// Looks without changing anything: a hole behind the end of a file changes nothing, an empty discard is refused, but
-// for another reason where the device cannot discard at all.
-bool probe_holes(int fd, mode_t mode, uint64_t size) {
-    if (S_ISREG(mode))
-        return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                         static_cast<off_t>((size | (limits::kPageSize - 1)) + 1), limits::kPageSize) == 0;
-    uint64_t nothing[2] = {0, 0};
-    return ioctl(fd, BLKDISCARD, nothing) == 0 || errno == EINVAL;
+// Opens without waiting: a FIFO may have taken the drive's place, and to open one waits for its other end.
+Result<OwnedFd> open_without_waiting(const std::string& path, int flags) {
+    int fd;
+    do {
+        fd = ::open(path.c_str(), flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0 && errno == EISDIR) return fail("%s is neither a regular file nor a block device", path.c_str());
+    if (fd < 0) return fail_errno("cannot use %s", path.c_str());
+    return OwnedFd(fd);
+}
+
+// What was opened must be a file; transfers on it may wait again. With O_NONBLOCK, io_uring would refuse what it cannot
+// do at once.
+Result<struct stat> check_file(const OwnedFd& fd, const std::string& path, int flags) {
+    struct stat info{};
+    if (fstat(fd.get(), &info) < 0) return fail_errno("cannot use %s", path.c_str());
+    if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode))
+        return fail("%s is neither a regular file nor a block device", path.c_str());
+    if (fcntl(fd.get(), F_SETFL, flags & O_DIRECT) < 0) return fail_errno("cannot use %s", path.c_str());
+    return info;
 }
 
 // What O_DIRECT asks of offsets and memory. Where the host does not say (before Linux 6.1), a page is safe everywhere.
@@ -47,33 +59,41 @@ void find_alignment(BlockFile& file, mode_t mode) {
 }  // namespace
 
 Result<BlockFile> BlockFile::open(const std::string& path, Access access, Cache cache, const char* name) {
-    // Before opening: to open a FIFO would wait for its other end.
-    struct stat info{};
-    if (stat(path.c_str(), &info) < 0) return fail_errno("cannot use %s", path.c_str());
-    if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode))
-        return fail("%s is neither a regular file nor a block device", path.c_str());
-
     BlockFile file;
-    const int flags = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
-    file.fd = TRY(open_file(path, flags | (cache == Cache::kDirect ? O_DIRECT : 0)));
-    if (fstat(file.fd.get(), &info) < 0) return fail_errno("cannot use %s", path.c_str());
+    int flags = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
     if (cache == Cache::kDirect) {
-        file.cached_fd = TRY(open_file(path, flags));
-        find_alignment(file, info.st_mode);
+        file.cached_fd = TRY(open_without_waiting(path, flags));
+        TRY(check_file(file.cached_fd, path, flags));
+        flags |= O_DIRECT;
     }
+    file.fd = TRY(open_without_waiting(path, flags));
+    const struct stat info = TRY(check_file(file.fd, path, flags));
+    if (cache == Cache::kDirect) find_alignment(file, info.st_mode);
 
     const uint64_t size = TRY(file_size(file.fd.get(), path));
     if (size < kSectorSize)
-        return fail("%s is empty: a drive has at least one sector of %u bytes", path.c_str(), kSectorSize);
-    if (size % kSectorSize != 0)
+        LOG_WARNING("%s: %s is empty: the guest sees a disk of 0 sectors until a PATCH names another file", name,
+                    path.c_str());
+    else if (size % kSectorSize != 0)
         LOG_WARNING("%s: the size of %s, %lu bytes, is no multiple of %u: the guest will not see the last %lu bytes",
                     name, path.c_str(), size, kSectorSize, size % kSectorSize);
     file.sectors = size / kSectorSize;
+    file.writable = access == Access::kReadWrite;
     file.is_device = S_ISBLK(info.st_mode);
-    file.can_punch_holes = access == Access::kReadWrite && probe_holes(file.fd.get(), info.st_mode, size);
     file.device_id = format("%lu%lu%lu", info.st_dev, info.st_rdev, info.st_ino);
     file.device_id.resize(VIRTIO_BLK_ID_BYTES);
     return file;
+}
+
+// Changes nothing: a hole behind the end of a file is none, and an empty discard is refused in any case, with another
+// errno where the device cannot discard.
+bool BlockFile::can_punch_holes() const {
+    if (!is_device)
+        return fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                         static_cast<off_t>((sectors * kSectorSize / limits::kPageSize + 1) * limits::kPageSize),
+                         limits::kPageSize) == 0;
+    uint64_t nothing[2] = {0, 0};
+    return ioctl(fd.get(), BLKDISCARD, nothing) == 0 || errno == EINVAL;
 }
 
 }  // namespace wisp::virtio

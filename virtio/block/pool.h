@@ -16,13 +16,13 @@
 
 namespace wisp::virtio {
 
-// A chain may spread its header and status byte over as many segments again as they have bytes.
+// Data segments, and one for each byte of the header and the status: a chain may spread them so.
 inline constexpr unsigned kBlockChainSegments = limits::kBlockSegments + sizeof(virtio_blk_outhdr) + 1;
 
 struct Block::Request : BlockTransfer {
     Chain chain;
     unsigned queue = 0;
-    GuestSlice status;
+    WritableSlice status;
     uint64_t sequence = 0;  // order of arrival
     uint64_t to_fill = 0;   // bytes of the chain's writable segments before the status byte
     uint64_t filled = 0;    // of these, from the front
@@ -30,7 +30,7 @@ struct Block::Request : BlockTransfer {
     uint64_t started_ns = 0;          // CLOCK_MONOTONIC
     uint64_t data_size = 0;           // bytes that a read or write is for
     unsigned writes_before = 0;       // of a flush: earlier writes that are not complete
-    Request* next_request = nullptr;  // in the pool's free list, or among the flushes that wait
+    Request* next_request = nullptr;  // in one of the pool's lists
     std::array<GuestSlice, kBlockChainSegments> segments;
 };
 
@@ -64,6 +64,7 @@ public:
     uint64_t next_sequence = 0;
     unsigned writes = 0;  // requests in use that change data
     Request* waiting_flushes = nullptr;
+    Request* waiting_retries = nullptr;  // that the host lacked memory for
 
 private:
     Request* at(unsigned index) const { return static_cast<Request*>(static_cast<void*>(memory_.data())) + index; }

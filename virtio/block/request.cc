@@ -40,6 +40,9 @@ Parsed parse_transfer(BlockRequest::Type type, uint64_t sector, std::span<GuestS
     const uint64_t length = total_size(data);
     if (length == 0 || length % kSectorSize != 0) return io_error("data is not a number of whole sectors");
     if (!within(sector, length / kSectorSize, limits)) return io_error("beyond the end of the disk");
+    if (length > limits.max_request_bytes) return io_error("longer than a request may be");
+    for (const GuestSlice& segment : data)
+        if (segment.size() > limits.max_segment_bytes) return io_error("a segment is longer than SIZE_MAX");
     // Within the disk, so the product does not wrap.
     return BlockRequest{.type = type, .offset = sector * kSectorSize, .length = length, .data = data};
 }
@@ -66,7 +69,7 @@ Parsed parse_range(BlockRequest::Type type, Reader& reader, const BlockLimits& l
 
 }  // namespace
 
-Parsed parse_block_request(const Chain& chain, const BlockLimits& limits, GuestSlice& status) {
+Parsed parse_block_request(const Chain& chain, const BlockLimits& limits, WritableSlice& status) {
     using Type = BlockRequest::Type;
     Reader reader(chain.readable());
     Writer writer(chain.writable());
@@ -78,7 +81,7 @@ Parsed parse_block_request(const Chain& chain, const BlockLimits& limits, GuestS
     switch (header->type) {
         case VIRTIO_BLK_T_IN:
             if (!reader.rest().empty()) return io_error("a read carries data");
-            return parse_transfer(Type::kRead, header->sector, writer.rest(), limits);
+            return parse_transfer(Type::kRead, header->sector, as_slices(writer.rest()), limits);
         case VIRTIO_BLK_T_OUT:
             if (!writer.rest().empty()) return io_error("a write asks for data");
             if (limits.read_only) return io_error("the drive is read-only");
@@ -88,7 +91,7 @@ Parsed parse_block_request(const Chain& chain, const BlockLimits& limits, GuestS
             return BlockRequest{.type = Type::kFlush, .data = {}};
         case VIRTIO_BLK_T_GET_ID:
             if (writer.remaining() < VIRTIO_BLK_ID_BYTES) return io_error("no room for the device ID");
-            return BlockRequest{.type = Type::kGetId, .length = VIRTIO_BLK_ID_BYTES, .data = writer.rest()};
+            return BlockRequest{.type = Type::kGetId, .length = VIRTIO_BLK_ID_BYTES, .data = as_slices(writer.rest())};
         case VIRTIO_BLK_T_DISCARD:
             return parse_range(Type::kDiscard, reader, limits);
         case VIRTIO_BLK_T_WRITE_ZEROES:

@@ -20,10 +20,12 @@ inline constexpr uint32_t kSectorSize = 512;
 struct BlockLimits {
     uint64_t sectors = 0;  ///< capacity in sectors of 512 bytes
     bool read_only = false;
-    bool flush = false;              ///< VIRTIO_BLK_F_FLUSH
-    bool discard = false;            ///< VIRTIO_BLK_F_DISCARD
-    bool write_zeroes = false;       ///< VIRTIO_BLK_F_WRITE_ZEROES
-    uint32_t max_range_sectors = 0;  ///< of one discard or write-zeroes range
+    bool flush = false;                       ///< VIRTIO_BLK_F_FLUSH
+    bool discard = false;                     ///< VIRTIO_BLK_F_DISCARD
+    bool write_zeroes = false;                ///< VIRTIO_BLK_F_WRITE_ZEROES
+    uint32_t max_range_sectors = 0;           ///< of one discard or write-zeroes range
+    uint32_t max_segment_bytes = UINT32_MAX;  ///< of a read or write; SIZE_MAX, if VIRTIO_BLK_F_SIZE_MAX was negotiated
+    uint64_t max_request_bytes = UINT64_MAX;  ///< of a read or write
 };
 
 struct BlockRequest {
@@ -46,6 +48,6 @@ struct BlockFault {
 /// Splits a chain into header, data and status byte, wherever its segments end. `status` is set as soon as there is
 /// room for it; where it stays empty the driver can only be told by a used length of 0.
 std::expected<BlockRequest, BlockFault> parse_block_request(const Chain& chain, const BlockLimits& limits,
-                                                            GuestSlice& status);
+                                                            WritableSlice& status);
 
 }  // namespace wisp::virtio

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What becomes of a request: taken from its queue, parsed, limited, handed to the engine, answered.
+// A request's way: taken from its queue, parsed, limited, handed to the engine, answered.
 #include <cstring>
 
 #include "base/check.h"
@@ -37,9 +37,11 @@ bool changes_data(BlockTransfer::Kind kind) {
     return kind != BlockTransfer::Kind::kRead && kind != BlockTransfer::Kind::kFlush;
 }
 
-// Which descriptor of a direct file can do this: O_DIRECT wants everything aligned, and the page cache takes the rest.
+// The descriptor of a direct file for this transfer: O_DIRECT needs everything aligned, the page cache does not. Ranges
+// go through the page cache too: the kernel gives those of one file to one worker at a time, however many there are.
 BlockFile::Cache suitable_file(const BlockFile& file, const BlockTransfer& transfer) {
-    if (!file.cached_fd.valid() || !transfer.has_data()) return BlockFile::Cache::kDirect;
+    if (!file.cached_fd.valid()) return BlockFile::Cache::kDirect;
+    if (!transfer.has_data()) return BlockFile::Cache::kPageCache;
     if (transfer.offset % file.block_size != 0 || transfer.length % file.block_size != 0)
         return BlockFile::Cache::kPageCache;
     for (const GuestSlice& slice : transfer.slices)
@@ -74,15 +76,20 @@ bool Block::arm() {
     return any;
 }
 
-// Serves a queue until it is empty, or until something else comes back to it: resume(), a completion (where the pool is
-// empty), the rate limiter, or the loop's next look.
+// Whether another request may begin. A request is taken whatever its size, so one may go beyond the bound of bytes.
+bool Block::has_room() const {
+    return !pool_->empty() && in_flight_bytes_ < limits::kBlockInFlightBytes;
+}
+
+// Serves a queue until it is empty or must wait. Then resume(), a completion (where there was no room), the rate
+// limiter or the loop's next look continues.
 void Block::serve(unsigned index) {
     if (!may_serve()) return;
     queues_.disable_notifications(index);
     while (may_serve() && queues_[index].has_available() && queues_.begin_batch(index)) {
         take_requests(index);
         io_->submit();
-        settle();
+        publish_completions();
     }
     if (may_serve() && queues_[index].has_available()) ++counters_.remaining_reqs_count;
 }
@@ -91,7 +98,7 @@ void Block::take_requests(unsigned index) {
     Queue& queue = queues_[index];
     batch_started_ns_ = monotonic_ns();
     while (queues_.batch_has_room(index)) {
-        Request* request = pool_->take();
+        Request* request = has_room() ? pool_->take() : nullptr;
         if (!request) {
             starved_ = queue.has_available();
             if (starved_) ++counters_.io_engine_throttled_events;
@@ -145,7 +152,7 @@ void Block::go(Request& request, const BlockRequest& parsed) {
     request.sequence = pool_->next_sequence++;
     if (parsed.type == BlockRequest::Type::kGetId) {
         request.to_fill = total_size(parsed.data);
-        request.filled = Writer(parsed.data).write_some(std::as_bytes(std::span(file_.device_id)));
+        request.filled = Writer(as_writable(parsed.data)).write_some(std::as_bytes(std::span(file_.device_id)));
         return finish(request, VIRTIO_BLK_S_OK);
     }
     request.kind = transfer_kind(parsed);
@@ -154,6 +161,7 @@ void Block::go(Request& request, const BlockRequest& parsed) {
     request.slices = parsed.data;
     request.file = suitable_file(file_, request);
     if (request.kind == BlockTransfer::Kind::kRead) request.to_fill = request.length;
+    if (request.has_data()) in_flight_bytes_ += request.data_size;
     if (request.kind == BlockTransfer::Kind::kFlush) return start_flush(request);
     if (changes_data(request.kind)) ++pool_->writes;
     io_->queue(request);
@@ -180,6 +188,13 @@ void Block::release_flushes(const Request& finished_write) {
 }
 
 void Block::on_transfer_done(BlockTransfer& transfer, int64_t result) {
+    if (&transfer == &final_flush_) {
+        if (result < 0)
+            LOG_ERROR("%s: cannot flush %s: %s", name_.c_str(), config_.path.c_str(),
+                      strerrordesc_np(static_cast<int>(-result)));
+        final_flush_done_ = true;
+        return;
+    }
     auto& request = static_cast<Request&>(transfer);
     if (result < 0) {
         if (try_fallback(request, result)) return;
@@ -218,7 +233,7 @@ void Block::count_done(const Request& request) {
     done_.push_back({request.started_ns, read ? &counters_.read_agg : &counters_.write_agg});
 }
 
-// One look at the clock for a batch, at the moment at which the driver sees it.
+// Reads the clock once for a batch, when the driver can see it.
 void Block::record_latencies() {
     if (done_.empty()) return;
     const uint64_t now_ns = monotonic_ns();
@@ -226,24 +241,39 @@ void Block::record_latencies() {
     done_.clear();
 }
 
-// What the host refused for now, or in this form only. True if the request goes on.
-bool Block::try_fallback(Request& request, int64_t result) {
-    if (result == -EAGAIN || result == -EINTR) {
-        if (request.retries++ == limits::kBlockRetries) return false;
-        io_->queue(request);
-        return true;
+// Tries a transfer again that the host lacked memory for. False: it was tried often enough.
+bool Block::retry_later(Request& request) {
+    if (request.retries == limits::kBlockRetries) return false;
+    LOG_LIMITED("%s: the host has no memory for a transfer: trying again", name_.c_str());
+    request.next_request = std::exchange(pool_->waiting_retries, &request);
+    if (!retry_timer_.armed()) retry_timer_.arm(limits::kBlockFirstRetry_ns << request.retries);
+    ++request.retries;
+    return true;
+}
+
+void Block::retry() {
+    for (Request* request = std::exchange(pool_->waiting_retries, nullptr); request;) {
+        Request* const next = request->next_request;
+        io_->queue(*request);
+        request = next;
     }
+    io_->submit();
+}
+
+// What the host cannot do now, or not in this form. True if the request goes on.
+bool Block::try_fallback(Request& request, int64_t result) {
+    if (result == -EAGAIN || result == -EINTR || result == -ENOMEM) return retry_later(request);
     if (result != -EOPNOTSUPP) return false;
     switch (request.kind) {
         case BlockTransfer::Kind::kDiscard:
-            // Punching a hole promises zeroes, and many a device that can discard cannot promise those.
+            // Punching a hole promises zeroes. Many devices can discard but cannot promise zeroes.
             if (file_.is_device) {
                 request.kind = BlockTransfer::Kind::kDeviceDiscard;
                 io_->queue(request);
                 return true;
             }
             [[fallthrough]];
-        case BlockTransfer::Kind::kDeviceDiscard:  // advice, and the host does not take it
+        case BlockTransfer::Kind::kDeviceDiscard:  // a discard is advice, which the host may ignore
             finish(request, VIRTIO_BLK_S_OK);
             return true;
         case BlockTransfer::Kind::kWriteZeroes:  // a hole reads as zeroes too
@@ -265,6 +295,7 @@ void Block::finish(Request& request, uint8_t status) {
         --pool_->writes;
         release_flushes(request);
     }
+    if (request.has_data()) in_flight_bytes_ -= request.data_size;
     if (queues_.active()) {
         // The used length counts bytes from the front without a gap: the status byte belongs to it if all before it is
         // filled.
@@ -273,22 +304,22 @@ void Block::finish(Request& request, uint8_t status) {
             ++written;
         queues_[request.queue].push(std::move(request.chain), static_cast<uint32_t>(written));
     } else {
-        request.chain.abandon();  // a queue that is broken or being reset is not touched any more
+        request.chain.abandon();  // the device may not touch a queue that is broken or being reset
     }
     pool_->give_back(request);
 }
 
 void Block::on_batch_done() {
-    settle();
+    publish_completions();
 }
 
-// After a batch: tells the driver once for all of it, takes what had to wait for a free request, and lets drains end.
-void Block::settle() {
+// After a batch: publishes it to the driver at once, takes chains that waited for room, and ends drains.
+void Block::publish_completions() {
     if (queues_.active()) {
         queues_.publish();
         loop_.expect_answer();
-        record_latencies();  // after the driver knows
-        if (starved_ && !pool_->empty()) {
+        record_latencies();  // after the driver can see the completions
+        if (starved_ && has_room()) {
             starved_ = false;
             serve_all();
         }

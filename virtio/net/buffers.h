@@ -42,7 +42,7 @@ public:
     Gathered gather(size_t first, uint64_t wanted);
 
     /// The segments of one buffer.
-    std::span<GuestSlice> slices(size_t index);
+    std::span<WritableSlice> slices(size_t index);
 
     /// The driver gets a buffer with `written` bytes in it. The others keep their numbers until sweep().
     void use(size_t index, uint32_t written);

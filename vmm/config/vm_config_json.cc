@@ -24,7 +24,7 @@ void member(JsonWriter& out, const char* key, bool value) {
     out.boolean(value);
 }
 
-void write_bucket(JsonWriter& out, const char* key, const std::optional<TokenBucket>& bucket) {
+void write_bucket(JsonWriter& out, const char* key, const std::optional<TokenBucketConfig>& bucket) {
     out.key(key);
     if (!bucket || !bucket->limits()) return out.null();
     out.begin_object();
@@ -33,14 +33,13 @@ void write_bucket(JsonWriter& out, const char* key, const std::optional<TokenBuc
     out.key("one_time_burst");
     bucket->one_time_burst ? out.number(*bucket->one_time_burst) : out.null();
     out.key("refill_time");
-    out.number(bucket->refill_time);
+    out.number(bucket->refill_time_ms);
     out.end_object();
 }
 
-void write_limiter(JsonWriter& out, const char* key, const std::optional<RateLimiter>& limiter) {
-    const auto limits = [](const std::optional<TokenBucket>& bucket) { return bucket && bucket->limits(); };
+void write_limiter(JsonWriter& out, const char* key, const std::optional<RateLimiterConfig>& limiter) {
     out.key(key);
-    if (!limiter || (!limits(limiter->bandwidth) && !limits(limiter->ops))) return out.null();
+    if (!limiter || !limiter->limits()) return out.null();
     out.begin_object();
     write_bucket(out, "bandwidth", limiter->bandwidth);
     write_bucket(out, "ops", limiter->ops);
@@ -80,8 +79,6 @@ void write_boot_source(JsonWriter& out, const BootSource& boot) {
     member(out, "kernel_image_path", boot.kernel_image_path);
     string_or_null(out, "initrd_path", boot.initrd_path);
     string_or_null(out, "boot_args", boot.boot_args);
-    if (boot.kernel_loading != KernelLoading::kAuto)
-        member(out, "kernel_loading", std::string(boot.kernel_loading == KernelLoading::kMap ? "Map" : "Copy"));
     out.end_object();
 }
 

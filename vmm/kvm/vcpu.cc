@@ -49,37 +49,23 @@ Result<void> install_vcpu_kick_handler() {
     return {};
 }
 
-void Vcpu::start(std::unique_ptr<Worker> worker, std::function<Result<VcpuFd>()> prepare, Countdown& prepared) {
-    prepare_ = std::move(prepare);
-    prepared_ = &prepared;
-    worker_ = std::move(worker);
-    worker_->run([this] { run(); });
-}
-
 Vcpu::~Vcpu() {
     if (worker_) request(Request::kEnd);
 }
 
 void Vcpu::run() {
-    auto made = prepare_();
-    if (made)
-        fd_ = *std::move(made);
-    else
-        outcome_ = std::unexpected(std::move(made).error());
-    const bool failed = !outcome_.has_value();
-    prepared_->count_down();
-    if (failed) return;  // the builder reads the outcome and gives up
-
     unsigned refused = 0;  // in a row
     while (wait_until_running()) {
         if (id_ == 0 && exits() == 0) world_.timeline.mark(Mark::kFirstInstruction);  // the first time alone counts
+        ran_ = true;
         const int error = fd_.run();
+        exit_open_ = false;
         if (error == EINTR) continue;
         // A vCPU that waited for its INIT is back. But also: KVM may not make the thread that it needs.
         if (error == EAGAIN && ++refused <= limits::kMaxRunsRefused) continue;
         if (error != EAGAIN) refused = 0;
         if (error == EFAULT) {
-            fatal_exit("guest memory has lost its backing (was a kernel file that it maps cut short?)");
+            fatal_exit("guest memory has lost its backing");
         } else if (error) {
             fatal_exit("KVM_RUN: " + errno_text(error) +
                        (error == EAGAIN ? " (does a limit keep KVM from making its threads?)" : ""));
@@ -89,20 +75,41 @@ void Vcpu::run() {
         }
         break;
     }
-    // The process ends without waiting for this thread; until then it has nothing more to do.
+    // The process ends without waiting for this thread. A pause that is asked for meanwhile finds it parked.
+    parked_.store(true, std::memory_order_release);
+    world_.parked.ring();
 }
 
-// KVM completes the instruction of an I/O exit when it is next entered. A pause sets immediate_exit, so that KVM does
-// that and returns with EINTR: the state is complete here whenever a pause is seen.
 bool Vcpu::wait_until_running() {
     if (request_.load(std::memory_order_acquire) == Request::kRun) [[likely]]
         return true;
+    complete_exit();
     std::unique_lock lock(mutex_);
-    while (request_.load(std::memory_order_relaxed) == Request::kPause) {
-        if (on_paused_) std::exchange(on_paused_, nullptr)();
-        requested_.wait(lock);
-    }
+    if (request_.load(std::memory_order_relaxed) == Request::kPause) park(lock);
     return request_.load(std::memory_order_relaxed) == Request::kRun;
+}
+
+// A vCPU that stands at an I/O exit has not taken the value that it read: neither its registers nor a snapshot of them
+// would be true. KVM_RUN with immediate_exit completes the instruction and returns (KVM API, 5. The kvm_run structure).
+// An access that crosses a page is several exits.
+void Vcpu::complete_exit() {
+    for (unsigned i = 0; exit_open_ && i < limits::kMaxExitsToComplete; ++i) {
+        const int error = fd_.run();
+        exit_open_ = false;
+        if (error) return;
+        exits_.store(exits() + 1, std::memory_order_relaxed);
+        if (!handle_exit()) return request(Request::kEnd);
+    }
+}
+
+void Vcpu::park(std::unique_lock<std::mutex>& lock) {
+    // The guest's watchdogs forgive the time that it was paused for. A guest without kvmclock has nothing to tell.
+    if (std::exchange(ran_, false) && !fd_.mark_paused().value_or(false))
+        kvmclock_ctrl_fails_.store(kvmclock_ctrl_fails() + 1, std::memory_order_relaxed);
+    parked_.store(true, std::memory_order_release);
+    world_.parked.ring();
+    requested_.wait(lock, [this] { return request_.load(std::memory_order_relaxed) != Request::kPause; });
+    parked_.store(false, std::memory_order_release);
 }
 
 void Vcpu::request(Request wanted) {
@@ -111,11 +118,10 @@ void Vcpu::request(Request wanted) {
         request_.store(wanted, std::memory_order_release);
     }
     requested_.notify_one();
-    if (wanted == Request::kRun) return;
-    if (!fd_.valid()) return;  // it has failed, or ended, before it was in the guest
+    if (wanted == Request::kRun || !fd_.valid()) return;
     // Set before the signal is sent: a KVM_RUN that the signal comes too early for returns at once.
     __atomic_store_n(&fd_.run_page().immediate_exit, 1, __ATOMIC_RELEASE);
-    pthread_kill(worker_->thread(), vcpu_kick_signal());
+    if (worker_) pthread_kill(worker_->thread(), vcpu_kick_signal());
 }
 
 void Vcpu::resume() {
@@ -123,11 +129,7 @@ void Vcpu::resume() {
     request(Request::kRun);
 }
 
-void Vcpu::pause(std::function<void()> on_paused) {
-    {
-        const std::lock_guard lock(mutex_);
-        on_paused_ = std::move(on_paused);
-    }
+void Vcpu::pause() {
     request(Request::kPause);
 }
 
@@ -138,12 +140,14 @@ bool Vcpu::handle_exit() {
             const uint64_t start_ns = monotonic_ns();
             const bool read = page.io.direction == KVM_EXIT_IO_IN;
             handle_port_io();
+            exit_open_ = true;
             record(read ? Access::kPortRead : Access::kPortWrite, monotonic_ns() - start_ns);
             return true;
         }
         case KVM_EXIT_MMIO: {
             const uint64_t start_ns = monotonic_ns();
             handle_mmio();
+            exit_open_ = true;
             record(page.mmio.is_write ? Access::kMmioWrite : Access::kMmioRead, monotonic_ns() - start_ns);
             return true;
         }
@@ -206,7 +210,7 @@ std::string Vcpu::where() const {
     return regs ? format(" at rip 0x%llx", regs->rip) : "";
 }
 
-bool Vcpu::fatal_exit(std::string what) {
+bool Vcpu::fatal_exit(const std::string& what) {
     world_.stop.request({ExitCode::kGenericError, format("vCPU %u stopped%s: %s", id_, where().c_str(), what.c_str())});
     return false;
 }

@@ -21,8 +21,12 @@ std::span<const sock_filter> filter_of(Phase phase) {
             return kSetUpFilter;
         case Phase::kLoop:
             return kLoopFilter;
+        case Phase::kControl:
+            return kControlFilter;
         case Phase::kVcpu:
             return kVcpuFilter;
+        case Phase::kDrive:
+            return kDriveFilter;
     }
     return {};
 }

@@ -18,9 +18,11 @@
 namespace wisp::policy {
 
 enum class Phase {
-    kSetUp,  ///< all threads, until the guest runs
-    kLoop,   ///< the loop thread from then on
-    kVcpu,   ///< a vCPU thread from then on
+    kSetUp,    ///< all threads, until the guest runs
+    kLoop,     ///< the devices' thread from then on
+    kControl,  ///< the control thread from then on
+    kVcpu,     ///< a vCPU thread from then on
+    kDrive,    ///< a drive's thread from its start
 };
 
 /// Sets no_new_privs and installs the filter, for good: kSetUp's on all threads that there are, the others' on the

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The loop thread while a guest runs: devices, API, console, signals. What it submits to an io_uring no policy sees;
+// The devices' thread while a guest runs: devices and console. What it submits to an io_uring no policy sees;
 // each ring is restricted to its few operations when it is made (base/ring.h).
 #pragma once
 
@@ -22,8 +22,7 @@ inline constexpr Rule kLoopRun[] = {
     allow("io_uring_register", is(1, IORING_REGISTER_FILES_UPDATE), "a drive's file is exchanged on its running ring"),
     allow("epoll_pwait2", "which vsock connections have something to say; waiting where the host has no io_uring"),
     allow("epoll_ctl", "what is watched there"),
-    allow("read", "eventfds, the signalfd, the console's input"),
-    allow("poll", "whether the console's sink takes bytes"),
+    allow("read", "eventfds, the console's input"),
     allow("close", "files that are exchanged, connections that end"),
     // Memory.
     allow("mmap", without(2, PROT_EXEC), without(3, MAP_FIXED),
@@ -31,34 +30,22 @@ inline constexpr Rule kLoopRun[] = {
     allow("munmap", "the allocator gives large blocks back"),
     allow("mremap", is(3, MREMAP_MAYMOVE), "the allocator makes such a block larger"),
     // Drives.
-    allow("preadv", "reads where the drive's engine is Sync"),
-    allow("pwritev", "its writes, and small ones of the other engine"),
-    allow("fdatasync", "its flushes"),
-    allow("fallocate", "its discards and zeroes; can the drive's new file do them?"),
-    allow("openat", without(2, ~uint64_t{O_ACCMODE | O_CLOEXEC | O_DIRECT}),
+    allow("openat", without(2, ~uint64_t{O_ACCMODE | O_CLOEXEC | O_DIRECT | O_NONBLOCK | O_NOCTTY}),
           "PATCH of a drive opens its new file; nothing is created or cut short"),
+    allow("fcntl", is(1, F_SETFL), without(2, ~uint64_t{O_DIRECT}),
+          "it was opened without waiting for a FIFO's other end"),
     allow("newfstatat", "what that file is, and how large"),
     allow("statx", "how O_DIRECT wants its reads and writes aligned"),
     allow_ioctl(BLKGETSIZE64, "if it is a block device: its size …"),
-    allow_ioctl(BLKSSZGET, "… its sectors, on hosts whose statx does not tell …"),
-    allow_ioctl(BLKDISCARD, "… and can it discard? And the discards themselves, where it cannot promise zeroes"),
-    // The kernel image under the guest changes: the guest gets a copy first.
-    allow("fcntl", is(1, F_GETLEASE), "is somebody waiting to write the image?"),
-    allow("fcntl", is(1, F_SETLEASE), "they may, once the guest has its own copy"),
-    allow("madvise", is(2, MADV_DONTDUMP), "that copy stays out of core dumps, as all guest memory does"),
-    allow("mremap", is(3, MREMAP_MAYMOVE | MREMAP_FIXED), "it takes the place of the file's pages in guest memory"),
-    // The API.
-    allow("accept4", "a client comes; a host program that connects to the guest's vsock"),
-    allow("recvfrom", "its request"),
-    allow("sendto", "the answer"),
-    allow("shutdown", "a connection has no more to say"),
-    allow("unlink", "the socket goes with the process"),
+    allow_ioctl(BLKSSZGET, "… and its sectors, on hosts whose statx does not tell"),
     allow_ioctl(KVM_IRQ_LINE, "the keyboard's interrupt"),
     // virtio-net
     allow("readv", "frames from a tap, where the host has no io_uring"),
     allow("writev", "frames to it"),
     allow_ioctl(TUNSETOFFLOAD, "what a tap leaves to the driver that has just taken its features"),
     // virtio-vsock
+    allow("accept4", "a host program connects to the guest"),
+    allow("shutdown", "a direction of a connection has no more to say"),
     allow("socket", is(0, AF_UNIX), "the guest connects to the host"),
     allow("connect", "to whoever listens at the path of its port"),
     allow("recvmsg", "bytes of a connection to the guest"),
@@ -66,8 +53,6 @@ inline constexpr Rule kLoopRun[] = {
     // The end.
     allow_ioctl(TCGETS, "the terminal gets back the settings it had …"),
     allow_ioctl(TCSETS, "…"),
-    allow("rt_sigaction", is(0, SIGTERM), "the process ends as the signal would have ended it: the handler goes first"),
-    allow("rt_sigaction", is(0, SIGINT), "the same"),
 };
 
 }  // namespace wisp::policy

@@ -29,7 +29,9 @@ Result<void> Seccomp::install(policy::Phase phase) const {
             return policy::install(phase);
         case Source::kFile:
             if (phase == policy::Phase::kLoop) return policy::install(file_.loop);
+            if (phase == policy::Phase::kControl) return policy::install(file_.control);
             if (phase == policy::Phase::kVcpu) return policy::install(file_.vcpu);
+            if (phase == policy::Phase::kDrive) return policy::install(file_.loop);
             return {};
         case Source::kNone:
             return {};

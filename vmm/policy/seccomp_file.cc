@@ -65,7 +65,7 @@ Result<std::vector<sock_filter>> read_program(Reader& reader, const std::string&
 
 Result<SeccompFile> parse_seccomp_file(std::span<const std::byte> contents) {
     Reader reader(contents);
-    std::optional<std::vector<sock_filter>> loop, vcpu;
+    std::optional<std::vector<sock_filter>> loop, control, vcpu;
     const uint64_t count = TRY(reader.number());
     if (count > kMaxEntries) return fail("it is no compiled filter: seccompiler's are wanted");
     for (uint64_t i = 0; i < count; ++i) {
@@ -75,12 +75,15 @@ Result<SeccompFile> parse_seccomp_file(std::span<const std::byte> contents) {
             loop = std::move(program);
         else if (name == "vcpu")
             vcpu = std::move(program);
-        else if (name != "api")
+        else if (name == "api")
+            control = std::move(program);
+        else
             return fail("it has a filter for \"%s\", a thread that is not known (vmm, vcpu and api are)", name.c_str());
     }
     if (!reader.done()) return fail("there is more behind its last filter");
     if (!loop || !vcpu) return fail("it has no filter for \"%s\"", loop ? "vcpu" : "vmm");
-    return SeccompFile{*std::move(loop), *std::move(vcpu)};
+    if (!control) control = loop;
+    return SeccompFile{*std::move(loop), *std::move(control), *std::move(vcpu)};
 }
 
 }  // namespace wisp

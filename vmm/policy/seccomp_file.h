@@ -19,12 +19,13 @@
 namespace wisp {
 
 struct SeccompFile {
-    std::vector<sock_filter> loop;  ///< "vmm": the thread of the loop, which serves the API as well
-    std::vector<sock_filter> vcpu;  ///< "vcpu": each vCPU's thread
+    std::vector<sock_filter> loop;     ///< "vmm": the devices' thread
+    std::vector<sock_filter> control;  ///< "api": the control thread; the loop's where the file has none
+    std::vector<sock_filter> vcpu;     ///< "vcpu": each vCPU's thread
 };
 
-/// The error says what is wrong with the file's contents. "api" may be there, as in Firecracker's files, and is not
-/// used; the other two must be. A program may be empty: no filter then.
+/// The error says what is wrong with the file's contents. "vmm" and "vcpu" must be
+/// there. A program may be empty: no filter then.
 Result<SeccompFile> parse_seccomp_file(std::span<const std::byte> contents);
 
 }  // namespace wisp

@@ -28,7 +28,6 @@ constexpr uint64_t with_size(uint64_t request, uint64_t bytes) {
 inline constexpr Rule kSetUp[] = {
     // Files that the configuration names, and the rings and descriptors of the loop.
     allow("openat", "the machine file, kernel, initrd, drives, /dev/kvm; what may be opened the jail decides"),
-    allow("fcntl", "leases on the kernel image, locks on drives, flags"),
     allow("madvise", "guest memory stays out of core dumps, and gets huge pages where asked for"),
     allow("mmap", without(2, PROT_EXEC), "guest memory, rings, a vCPU's run page, stacks; never code"),
     allow("eventfd2", "queue kicks and interrupts"),
@@ -36,6 +35,7 @@ inline constexpr Rule kSetUp[] = {
     allow("epoll_create1", "waiting where the host has no io_uring"),
     allow("io_uring_setup", "the loop's ring and each drive's"),
     allow("io_uring_register", "their restrictions and files, before they are enabled"),
+    allow("uname", "does this kernel's io_uring begin writes without sleeping?"),
     allow("rt_sigaction", "handlers of fatal signals and of the kick"),
     allow("sysinfo", "the C library's way to the size of the host's memory"),
     allow("getrandom", "the key of the metadata service's tokens, and the allocator's"),

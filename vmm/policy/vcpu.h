@@ -13,6 +13,7 @@ namespace wisp::policy {
 
 inline constexpr Rule kVcpuRun[] = {
     allow_ioctl(KVM_RUN, "into the guest"),
+    allow_ioctl(KVM_KVMCLOCK_CTRL, "a pause: the guest's watchdogs forgive it"),
     allow_ioctl(KVM_GET_REGS, "where the guest was when it ended badly, for the log"),
     allow_ioctl(KVM_CREATE_PIT2, "the i8254 is made when a guest first asks for it"),
     allow_ioctl(KVM_GET_PIT2, "and given the state that it would have had …"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Has 64 pages of known bytes in its image. Marks the boot timer, waits for a byte on the serial port, then checks them
-# all for the first time: status 0 if they are as they were linked. So a page that is mapped from the file and not
-# touched yet must keep what the file held when the VM started.
+# all for the first time: status 0 if they are as they were linked. So nothing that happens to the kernel file after
+# the start reaches the guest.
     .include "guest.inc"
     .globl _start
 _start:

@@ -35,7 +35,7 @@ Result<setup_header> read_setup_header(const ImageFile& file) {
     if (header.version < kOldestVersion)
         return file.refuse("its boot protocol is %u.%02u; 2.12 or later is needed", header.version >> 8,
                            header.version & 0xff);
-    // A header too short for the fields of its version has them as zero here, and fails this way or below.
+    // If the header is too short for its version, the missing fields are zero and one of these checks refuses it.
     if (!(header.xloadflags & XLF_KERNEL_64)) return file.refuse("it has no 64-bit entry point (XLF_KERNEL_64)");
     if (!(header.loadflags & LOADED_HIGH)) return file.refuse("a zImage, which loads low; a bzImage is needed");
     return header;
@@ -58,10 +58,10 @@ Result<Payload> find_payload(const ImageFile& file, const setup_header& header) 
     return payload;
 }
 
-/// Where it goes, and the room that it needs there to unpack itself.
+/// The guest memory that the kernel occupies: its preferred address, and the room that it needs to unpack itself.
 Result<GuestMemory::Range> find_room(const ImageFile& file, const setup_header& header, const Payload& payload) {
-    // A kernel loaded lower than it prefers moves itself up to there, one that is not relocatable must be there: so
-    // there it is put.
+    // A kernel that is loaded lower moves itself up to its preferred address, and a kernel that is not relocatable runs
+    // only there.
     const uint64_t start = header.pref_address;
     const uint64_t size = std::max<uint64_t>(header.init_size, payload.size);
     if (start < kHighRam.value)
@@ -74,7 +74,7 @@ Result<GuestMemory::Range> find_room(const ImageFile& file, const setup_header& 
     if (start >= kIdentityMapEnd || size > kIdentityMapEnd - start)
         return file.refuse("it takes %#lx bytes from %#lx; the 64-bit boot protocol maps the first GiB only", ul(size),
                            ul(start));
-    if (!file.memory().host_range({start}, size))
+    if (!file.memory().contains({start}, size))
         return file.refuse("it needs %lu MiB of memory to unpack itself; the machine has %lu MiB",
                            ul((start + size + limits::kMiB - 1) >> 20), ul(file.memory().total_size() >> 20));
     return GuestMemory::Range{{start}, size};
@@ -91,7 +91,7 @@ bool is_bzimage(std::span<const std::byte> head) {
     return flag == kBootFlag && magic == kMagic;
 }
 
-Result<LoadedKernel> load_bzimage(ImageFile& file) {
+Result<LoadedKernel> load_bzimage(const ImageFile& file) {
     LoadedKernel kernel;
     kernel.protocol = BootProtocol::kLinux64;
     kernel.header = TRY(read_setup_header(file));
@@ -102,8 +102,7 @@ Result<LoadedKernel> load_bzimage(ImageFile& file) {
     kernel.end = {room.start.value + room.size};
     kernel.entry = {room.start.value + kEntry64};
     kernel.header.code32_start = static_cast<uint32_t>(room.start.value);
-    TRY(file.move_to_guest(payload.offset, payload.size, room.start, ImageFile::Use::kRead));
-    kernel.mapped = file.take_mapped();
+    TRY(file.copy_to_guest(payload.offset, payload.size, room.start));
     return kernel;
 }
 

@@ -15,6 +15,6 @@ namespace wisp::boot {
 /// True where a setup header is in its place, of whatever version.
 bool is_bzimage(std::span<const std::byte> head);
 
-Result<LoadedKernel> load_bzimage(ImageFile& file);
+Result<LoadedKernel> load_bzimage(const ImageFile& file);
 
 }  // namespace wisp::boot

@@ -11,36 +11,32 @@ namespace wisp::boot {
 namespace {
 
 constexpr uint64_t kPiece = 2 * limits::kMiB;         // a huge page of the host: one fault
-constexpr uint64_t kBehindKernel = 6 * limits::kMiB;  // what Linux 6.1 touches there up to its init
+constexpr uint64_t kBehindKernel = 6 * limits::kMiB;  // Linux 6.1 touches this much there before its init runs
 constexpr uint64_t kAtEnd = 4 * limits::kMiB;
 constexpr uint64_t kPageStruct = 64;  // bytes for each page
 constexpr uint64_t kMost = 32 * limits::kMiB;
 
-using Kind = EarlyPages::Kind;
-
-void add_pieces(const GuestMemory& memory, uint64_t from, uint64_t to, Kind kind, std::vector<EarlyPages>& pieces) {
+void add_pieces(const GuestMemory& memory, uint64_t from, uint64_t to, std::vector<GuestSlice>& pieces) {
     while (from < to) {
         const uint64_t next = std::min(to, align_up(from + 1, kPiece));
-        if (const auto piece = memory.slice({from}, next - from)) pieces.push_back({*piece, kind});
+        if (const auto piece = memory.slice({from}, next - from)) pieces.push_back(*piece);
         from = next;
     }
 }
 
 }  // namespace
 
-std::vector<EarlyPages> early_pages(const GuestMemory& memory, const LoadedKernel& kernel) {
-    std::vector<EarlyPages> pieces;
+std::vector<GuestSlice> early_pages(const GuestMemory& memory, const LoadedKernel& kernel) {
+    std::vector<GuestSlice> pieces;
     if (memory.regions().empty()) return pieces;
     const uint64_t ram_end = memory.regions().front().end();
-    for (const MappedRange& range : kernel.mapped)
-        add_pieces(memory, range.start.value, range.start.value + range.size, Kind::kFile, pieces);
 
     const uint64_t image_end = std::min(ram_end, align_up(kernel.end.value, limits::kPageSize));
     const uint64_t behind = std::min(ram_end, align_down(image_end + kBehindKernel, kPiece));
-    add_pieces(memory, image_end, behind, Kind::kMemory, pieces);
+    add_pieces(memory, image_end, behind, pieces);
 
     const uint64_t at_end = std::min(kMost, kAtEnd + memory.total_size() / limits::kPageSize * kPageStruct);
-    add_pieces(memory, std::max(behind, ram_end - std::min(ram_end, at_end)), ram_end, Kind::kMemory, pieces);
+    add_pieces(memory, std::max(behind, ram_end - std::min(ram_end, at_end)), ram_end, pieces);
     return pieces;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// early_pages(): the guest memory that every Linux kernel touches while it boots. To be brought in ahead, where there
-// is time to spare.
+// early_pages(): the guest memory that every Linux kernel touches while it boots. The builder populates it in advance
+// when it would otherwise wait: the guest then takes no page faults there.
 #pragma once
 
 #include <vector>
@@ -11,14 +11,9 @@
 
 namespace wisp::boot {
 
-struct EarlyPages {
-    GuestSlice slice;
-    enum class Kind { kMemory, kFile } kind;  ///< kFile: pages of the kernel image's file, which are only to be read
-};
-
-/// In the order of their use, in pieces of at most 2 MiB each: the kernel's image, what it allocates behind it, then
-/// the end of RAM below 4 GiB, from where it takes its first pages downwards (page tables, and 64 bytes for each page
-/// of RAM). What was copied of the image is there already.
-std::vector<EarlyPages> early_pages(const GuestMemory& memory, const LoadedKernel& kernel);
+/// Pieces of at most 2 MiB, in the order in which the kernel uses them: first the memory behind its image, then the end
+/// of RAM below 4 GiB, from which it allocates downwards (page tables, and 64 bytes for each page of RAM). The image
+/// itself is not listed: loading it has populated its pages.
+std::vector<GuestSlice> early_pages(const GuestMemory& memory, const LoadedKernel& kernel);
 
 }  // namespace wisp::boot

@@ -26,7 +26,6 @@ struct Segment {
     unsigned index;  // in the program headers, for messages
     uint64_t offset, file_size;
     uint64_t start, end;  // guest physical, with its bss
-    ImageFile::Use use;
 };
 
 Result<Elf64_Ehdr> read_header(const ImageFile& file) {
@@ -74,12 +73,10 @@ Result<Segment> check_segment(const ImageFile& file, unsigned index, const Elf64
     if (header.p_paddr < kHighRam.value)
         return file.refuse("segment %u loads at %#lx; the first MiB is taken by boot structures", index,
                            ul(header.p_paddr));
-    if (!file.memory().host_range({header.p_paddr}, header.p_memsz))
+    if (!file.memory().contains({header.p_paddr}, header.p_memsz))
         return file.refuse("segment %u takes %#lx to %#lx, which is not all RAM in a machine of %lu MiB", index,
                            ul(header.p_paddr), ul(end->value), ul(file.memory().total_size() >> 20));
-    // The kernel writes to a writable segment as it boots: to map its pages would mean two faults for each, and a copy.
-    const auto use = header.p_flags & PF_W ? ImageFile::Use::kWritten : ImageFile::Use::kRead;
-    return Segment{index, header.p_offset, header.p_filesz, header.p_paddr, end->value, use};
+    return Segment{index, header.p_offset, header.p_filesz, header.p_paddr, end->value};
 }
 
 Result<std::vector<Segment>> check_segments(const ImageFile& file, std::span<const Elf64_Phdr> headers) {
@@ -117,14 +114,14 @@ Result<ElfNotes> read_notes(const ImageFile& file, std::span<const Elf64_Phdr> h
     return found;
 }
 
-/// An entry point must be in bytes that came from the file: the zeros of a bss are no code.
+/// An entry point must lie in bytes that came from the file. A bss holds only zeros.
 bool is_code(std::span<const Segment> segments, uint64_t address) {
     return std::any_of(segments.begin(), segments.end(), [&](const Segment& segment) {
         return address >= segment.start && address - segment.start < segment.file_size;
     });
 }
 
-/// What Linux's 64-bit entry reads of a setup header, for an image that brings none.
+/// The setup header for an ELF image, which has none: the fields that Linux's 64-bit entry reads.
 setup_header least_setup_header() {
     setup_header header{};
     header.boot_flag = 0xaa55;
@@ -143,7 +140,7 @@ bool is_elf(std::span<const std::byte> head) {
 
 ElfNotes find_notes(std::span<const std::byte> notes, uint64_t alignment) {
     ElfNotes found;
-    // The ELF-64 specification aligns notes to 8 bytes, everyone else to 4: the segment says which it is.
+    // The ELF-64 specification aligns notes to 8 bytes, most tools align them to 4. The segment's p_align tells which.
     const uint64_t padding = alignment == 8 ? 8 : 4;
     while (notes.size() >= sizeof(Elf64_Nhdr)) {
         Elf64_Nhdr note;
@@ -169,14 +166,14 @@ ElfNotes find_notes(std::span<const std::byte> notes, uint64_t alignment) {
     return found;
 }
 
-Result<LoadedKernel> load_elf(ImageFile& file) {
+Result<LoadedKernel> load_elf(const ImageFile& file) {
     const Elf64_Ehdr header = TRY(read_header(file));
     const std::vector<Elf64_Phdr> headers = TRY(read_program_headers(file, header));
     const std::vector<Segment> segments = TRY(check_segments(file, headers));
     const ElfNotes notes = TRY(read_notes(file, headers));
     const auto end = std::ranges::max_element(segments, {}, &Segment::end)->end;
-    // Linux that says it is Linux has the 64-bit entry too, and gets through it with 260 CPUID exits less: after a PVH
-    // entry it looks for Xen at every place where a hypervisor may have its leaves.
+    // An image whose notes say that it is Linux has the 64-bit entry too. That entry saves 260 CPUID exits: after a PVH
+    // entry Linux looks for Xen at every place where a hypervisor may have its CPUID leaves.
     const bool linux64 = notes.is_linux && is_code(segments, header.e_entry) && end <= kIdentityMapEnd;
     const std::optional<uint64_t> pvh_entry = linux64 ? std::nullopt : notes.pvh_entry;
 
@@ -197,9 +194,7 @@ Result<LoadedKernel> load_elf(ImageFile& file) {
     if (kernel.protocol == BootProtocol::kPvh && kernel.entry >= kMmioHole)
         return file.refuse("its PVH entry point %#lx is out of reach of 32-bit code", ul(kernel.entry.value));
 
-    for (const Segment& segment : segments)
-        TRY(file.move_to_guest(segment.offset, segment.file_size, {segment.start}, segment.use));
-    kernel.mapped = file.take_mapped();
+    for (const Segment& segment : segments) TRY(file.copy_to_guest(segment.offset, segment.file_size, {segment.start}));
     return kernel;
 }
 

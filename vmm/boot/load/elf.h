@@ -16,7 +16,7 @@ namespace wisp::boot {
 
 bool is_elf(std::span<const std::byte> head);
 
-Result<LoadedKernel> load_elf(ImageFile& file);
+Result<LoadedKernel> load_elf(const ImageFile& file);
 
 /// What the notes of a kernel say that matters here.
 struct ElfNotes {

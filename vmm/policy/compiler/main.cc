@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "vmm/policy/common.h"
+#include "vmm/policy/control.h"
+#include "vmm/policy/drive.h"
 #include "vmm/policy/loop.h"
 #include "vmm/policy/setup.h"
 #include "vmm/policy/vcpu.h"
@@ -88,9 +90,11 @@ void print_names() {
 int main() {
     using namespace wisp::policy;
     printf("// Made by vmm/policy/compiler from the policies beside it. Not to be edited.\n\n");
-    print("kSetUpFilter", compile({kCommon, kLoopRun, kVcpuRun, kSetUp}));
+    print("kSetUpFilter", compile({kCommon, kLoopRun, kControlRun, kVcpuRun, kDriveRun, kSetUp}));
     print("kLoopFilter", compile({kCommon, kLoopRun}));
+    print("kControlFilter", compile({kCommon, kControlRun}));
     print("kVcpuFilter", compile({kCommon, kVcpuRun}));
+    print("kDriveFilter", compile({kCommon, kDriveRun}));
     print_names();
     return 0;
 }
