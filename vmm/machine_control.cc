@@ -54,6 +54,7 @@ Result<void> MachineControl::start_here() {
     build_start_ns_.store(boot_->begun_at_ns(), std::memory_order_relaxed);
     const auto boot = std::move(boot_);
     machine_ = TRY(boot->run(host_, config_));
+    machine_->start_writers();  // the guest runs meanwhile
     published_.store(machine_.get(), std::memory_order_release);
     return {};
 }
@@ -66,11 +67,9 @@ void MachineControl::start(Handler done) {
             auto started = start_here();
             // From here on nothing is built any more. A machine that has run is not taken apart: what fails now ends
             // the process.
-            if (started) {
-                machine_->start_writers();
+            if (started)
                 if (auto installed = host_.seccomp.install(policy::Phase::kLoop); !installed)
                     host_.stop.request({ExitCode::kBadConfiguration, installed.error().message});
-            }
             reply(std::move(started));
         },
         std::move(done));

@@ -31,7 +31,7 @@ def file_system(tmp_path):
     try:
         yield mount_point
     finally:
-        command("umount", str(mount_point))
+        command("umount", "-l", str(mount_point))  # a ring that has just ended may still hold the file
 
 
 @contextlib.contextmanager

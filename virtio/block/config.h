@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "base/rate_limiter.h"
+#include "base/token_bucket.h"
 #include "virtio/block/engine.h"
 #include "virtio/block/file.h"
 

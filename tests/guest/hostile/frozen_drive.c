@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A well-behaved guest whose first drive lies on a file system that the host freezes. After a byte on the serial port it
-// writes to that drive, flushes and discards, while it reads from its other drive; after another byte it waits for the
-// writes. Prints "other drive done", then "thawed, errors=N".
+// A well-behaved guest whose first drive lies on a file system that the host freezes. After a byte on the serial port
+// it writes to that drive, flushes and discards, while it reads from its other drive; after another byte it waits for
+// the writes. Prints "other drive done", then "thawed, errors=N".
 #include "tests/guest/hostile/hostile.h"
 
 enum { kWrites = 64, kReads = 2000, kDiscard = 11 };
@@ -67,7 +67,7 @@ void guest_main(const uint8_t* boot_parameters) {
     }
     // Reads of the frozen drive are answered too, or wait; its writes must still be there.
     print_number("other drive done, errors", errors);
-    print_number(" frozen", take_used(&frozen.queue) < 0);
+    print_number("frozen", take_used(&frozen.queue) < 0);
     print("\n");
     while (!(in8(0x3fd) & 1)) relax();
     (void)in8(0x3f8);

@@ -15,7 +15,8 @@ static struct queue queue;
 static void fill(unsigned chain, unsigned segments, uint32_t bytes) {
     struct descriptor* table = tables + chain * (kSegments + 3);
     table[0] = (struct descriptor){(uint64_t)&header, 16, kNext, 1};
-    for (unsigned i = 1; i <= segments; ++i) table[i] = (struct descriptor){(uint64_t)data, bytes, kNext | kWrite, (uint16_t)(i + 1)};
+    for (unsigned i = 1; i <= segments; ++i)
+        table[i] = (struct descriptor){(uint64_t)data, bytes, kNext | kWrite, (uint16_t)(i + 1)};
     table[segments + 1] = (struct descriptor){(uint64_t)(statuses + chain), 1, kWrite, 0};
     queue.descriptors[chain] = (struct descriptor){(uint64_t)table, (segments + 2) * 16, kIndirect, 0};
     statuses[chain] = 0xff;
@@ -52,7 +53,7 @@ void guest_main(const uint8_t* boot_parameters) {
     }
     for (unsigned i = 0; i < kChains; ++i) (void)wait_for_one();
     print_number("good", good);
-    print_number(" refused", refused);
+    print_number("refused", refused);
     print("\n");
     mmio_write(kFirstWindow + kStatus, 0);
     survived();
