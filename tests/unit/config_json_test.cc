@@ -206,8 +206,8 @@ TEST_CASE("numbers at each border are accepted, or named as the integers that th
     CHECK(message<MachineConfig>(R"({"vcpu_count":255,"mem_size_mib":1})") == "ok");
     CHECK(message<MachineConfig>(R"({"vcpu_count":256,"mem_size_mib":1})") ==
           "invalid value: integer `256`, expected u8 at line 1 column 17");
-    CHECK(message<TokenBucket>(R"({"size":18446744073709551615,"refill_time":18446744073709551615})") == "ok");
-    CHECK(message<TokenBucket>(R"({"size":18446744073709551616,"refill_time":1})") ==
+    CHECK(message<TokenBucketConfig>(R"({"size":18446744073709551615,"refill_time":18446744073709551615})") == "ok");
+    CHECK(message<TokenBucketConfig>(R"({"size":18446744073709551616,"refill_time":1})") ==
           "invalid value: integer `18446744073709551616`, expected u64 at line 1 column 28");
     CHECK(message<Vsock>(R"({"guest_cid":4294967295,"uds_path":"/v"})") == "ok");
     CHECK(message<NetworkInterface>(R"({"iface_id":"e","host_dev_name":"lo","mtu":65536})") ==

@@ -9,13 +9,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <string>
 
 #include "base/log.h"
 #include "tests/support/vsock_guest.h"
 #include "vmm/devices/guest_page.h"
 #include "vmm/devices/i8042.h"
+#undef CHECK  // Catch2's is meant below
+#include <catch2/catch.hpp>
 
 using namespace wisp;
 using wisp::test::TempFolder;

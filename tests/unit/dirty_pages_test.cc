@@ -181,7 +181,7 @@ TEST_CASE("dirty pages: what a drive reads is marked, by both engines") {
     std::mt19937 random(seed);
     const auto any = [&](uint32_t below) { return std::uniform_int_distribution<uint32_t>(0, below - 1)(random); };
     const TempFile file(pattern(256 * 512, 3));
-    for (const auto engine : {virtio::BlockConfig::IoEngine::kSync, virtio::BlockConfig::IoEngine::kAsync}) {
+    for (const auto engine : {virtio::IoEngine::kSync, virtio::IoEngine::kAsync}) {
         Drive drive(file, {.io_engine = engine});
         drive.memory.track_writes();
         for (int round = 0; round < 100; ++round) {

@@ -190,7 +190,7 @@ struct TestVm {
 
 TestVm test_vm(const Kvm& kvm, unsigned vcpu_count) {
     const GuestMemory::Range range[] = {{GuestAddress{0}, 1 << 20}};
-    TestVm made{*GuestMemory::create(range, GuestMemory::Pages::kNormal), *kvm.create_vm(), {}};
+    TestVm made{*GuestMemory::create(range, MemoryBacking::anonymous()), *kvm.create_vm(), {}};
     REQUIRE(made.vm.set_tss_address(0xfffbd000).has_value());
     REQUIRE(made.vm.set_memory_slot(0, made.memory.regions()[0], Vm::DirtyLog::kOff).has_value());
     REQUIRE(made.vm.create_irqchip().has_value());
