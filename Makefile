@@ -31,6 +31,7 @@ BASE_SRC := $(wildcard base/*.cc)
 VIRTIO_SRC := $(wildcard virtio/*.cc virtio/*/*.cc)
 VMM_SRC := $(wildcard vmm/*.cc vmm/*/*.cc vmm/boot/*/*.cc)
 WISP_SRC := $(filter-out wisp/main.cc,$(wildcard wisp/*.cc))
+HTTP_SRC := $(wildcard http/*.cc)
 API_SRC := $(wildcard api/*.cc)
 JAILER_SRC := $(filter-out jailer/main.cc jailer/runtime.cc,$(wildcard jailer/*.cc))
 UNIT_SRC := $(filter-out tests/support/call_recorder.cc,$(wildcard tests/unit/*.cc tests/support/*.cc))
@@ -107,9 +108,9 @@ uninstall:
 	@rm -f $(patsubst %,$(DESTDIR)$(PREFIX)/bin/%,$(PROGRAMS)) $(patsubst %,$(DESTDIR)$(PREFIX)/share/wisp/%,$(notdir $(IMAGES)))
 	@rmdir $(DESTDIR)$(PREFIX)/share/wisp 2>/dev/null || true
 
-$(OUT)/wisp: $(call objects,wisp/main.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/wisp: $(call objects,wisp/main.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(HTTP_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+	@$(CXX) $(CXXFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^ -l:liburing.a
 
 # Only the parts of base that the jailer uses: it starts once for each microVM, and pays for every page it touches.
 JAIL_SRC := jailer/runtime.cc $(JAILER_SRC) base/check.cc base/fd.cc base/result.cc
@@ -159,18 +160,18 @@ jailer-tests: $(OUT)/wisp-jailer $(OUT)/tests/wisp-jailer-faults $(OUT)/tests/ja
 # Catch2 reports a failed check by an exception, so the tests, and they alone, are built with them.
 UNIT_FLAGS := -fexceptions -frtti -Wno-conversion -Wno-shadow
 $(OUT)/obj/tests/%.o: CXXFLAGS += $(UNIT_FLAGS)
-$(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(JAILER_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/unit-tests: $(call objects,$(UNIT_SRC) $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(HTTP_SRC) $(JAILER_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -lseccomp -lhttp_parser
+	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -lseccomp
 
 .PHONY: unit
 unit: $(OUT)/unit-tests
 	@$(OUT)/unit-tests $(if $(SAN),'~[filters]')
 
 # The API with a machine that only takes notes, for the tests of the API.
-$(OUT)/api-server: $(call objects,tests/api/api_server.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+$(OUT)/api-server: $(call objects,tests/api/api_server.cc $(WISP_SRC) $(VMM_SRC) $(API_SRC) $(HTTP_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+	@$(CXX) $(CXXFLAGS) -pie -o $@ $^ -l:liburing.a
 
 # Records which system calls a process makes, thread by thread, and which rule of the policies allows each.
 $(OUT)/tests/call-recorder: tests/support/call_recorder.cc $(call objects,vmm/policy/filter.cc base/result.cc)
@@ -180,20 +181,20 @@ $(OUT)/tests/call-recorder: tests/support/call_recorder.cc $(call objects,vmm/po
 # Fuzz targets: tests/fuzz/NAME.cc. fuzz-replay builds each to run its corpus, with the usual compiler; `make fuzz` builds one with
 # clang and libFuzzer, address and undefined sanitizers, and lets it search.
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.cc,%,$(filter-out tests/fuzz/replay.cc,$(wildcard tests/fuzz/*.cc)))
-FUZZED := $(call objects,tests/support/fake_tap.cc tests/support/fake_block_io.cc $(VMM_SRC) $(API_SRC) $(VIRTIO_SRC) $(BASE_SRC))
+FUZZED := $(call objects,tests/support/fake_tap.cc tests/support/fake_block_io.cc $(VMM_SRC) $(API_SRC) $(HTTP_SRC) $(VIRTIO_SRC) $(BASE_SRC))
 SECONDS ?= 60
 .PHONY: fuzz fuzz-replay
 fuzz-replay: $(patsubst %,$(OUT)/fuzz/%,$(FUZZ_TARGETS))
 $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/%.o $(OUT)/obj/tests/fuzz/replay.o $(FUZZED)
 	@mkdir -p $(@D)
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) -pie $(LDFLAGS) -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+	@$(CXX) $(CXXFLAGS) -pie $(LDFLAGS) -o $@ $^ -l:liburing.a
 FUZZ_SAN := fuzzer-no-link$(comma)address$(comma)undefined
 FUZZ_OUT := $(BUILD)/san-$(subst $(comma),-,$(FUZZ_SAN))
 $(OUT)/libfuzzer/%: $(OUT)/obj/tests/fuzz/%.o $(FUZZED)
 	@mkdir -p $(@D)
 	@echo "  link     $@"
-	@$(CXX) $(CXXFLAGS) -fsanitize=fuzzer -pie -o $@ $^ -l:liburing.a -l:libhttp_parser.a
+	@$(CXX) $(CXXFLAGS) -fsanitize=fuzzer -pie -o $@ $^ -l:liburing.a
 fuzz: setup-build-fuzz
 	@test -n "$(filter $(FUZZ),$(FUZZ_TARGETS))" || { echo "make: FUZZ=one of: $(FUZZ_TARGETS)" >&2; exit 1; }
 	@$(MAKE) --no-print-directory -j$(shell nproc) CXX=clang++-19 WARN=-w SAN=$(FUZZ_SAN) $(FUZZ_OUT)/libfuzzer/$(FUZZ)
@@ -224,8 +225,8 @@ $(patsubst %,$(BUILD)/bench/%,api_client first_line net_peer spawn_timer tsc_khz
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
-# Guests in C: freestanding programs that drive devices from ring 3. The compiler must not use SSE, which nobody has
-# switched on, nor call memset from within memset.
+# Guests in C: freestanding programs that drive devices from ring 3. The compiler must not use SSE, which no code
+# switches on, nor call memset from within memset.
 GUEST_PARTS := bench/guest/start.S bench/guest/runtime.c bench/guest/virtio.c
 define link_guest
 	@mkdir -p $(@D)
@@ -244,7 +245,7 @@ bench-net-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/net_guest $(BUILD)/bench/
 bench-vsock-tools: $(BUILD)/bench/tsc_khz $(BUILD)/bench/vsock_guest $(BUILD)/bench/vsock_peer
 
 # What runs once, or once a request, is compiled for size: hosts map a program in large pieces, so all of it is resident.
-$(OUT)/obj/api/%.o $(OUT)/obj/vmm/config/%.o $(OUT)/obj/vmm/mmds/%.o: OPT := -Os
+$(OUT)/obj/api/%.o $(OUT)/obj/http/%.o $(OUT)/obj/vmm/config/%.o $(OUT)/obj/vmm/mmds/%.o: OPT := -Os
 $(OUT)/obj/wisp/%.o $(OUT)/obj/vmm/metrics/%.o $(OUT)/obj/vmm/controller.o $(OUT)/obj/vmm/policy/seccomp_file.o $(OUT)/obj/base/record.o: OPT := -Os
 
 $(OUT)/obj/%.o: %.cc Makefile

@@ -8,10 +8,10 @@ namespace wisp::api {
 
 namespace {
 
-/// "/drives/a/" to {"drives", "a"}.
+/// "/drives/a/" to {"drives", "a"}. Slashes before the first segment do not count, nor does one behind the last.
 std::vector<std::string> segments(std::string_view path) {
     while (path.starts_with('/')) path.remove_prefix(1);
-    while (path.ends_with('/')) path.remove_suffix(1);
+    if (path.ends_with('/')) path.remove_suffix(1);
     std::vector<std::string> out;
     for (;;) {
         const size_t slash = path.find('/');
@@ -40,7 +40,10 @@ void Call::reply(Response response) {
     if (response.status < 300)
         LOG_INFO("The request was executed successfully. Status code: %s.", status_text(response.status));
     if (deprecated_) LOG_WARNING("%s", deprecated_);
-    response.deprecated = deprecated_ != nullptr;
+    if (deprecated_) {
+        response.deprecated = true;
+        response.headers = "Deprecation: true\r\n";
+    }
     counters_->count(request.method, counted_as, response);
     const uint64_t took_ns = monotonic_ns() - started_ns_;
     counters_->record_duration(request.method, took_ns);
@@ -49,7 +52,7 @@ void Call::reply(Response response) {
 }
 
 void Call::reply(Outcome<> outcome) {
-    if (outcome) return reply(Response{.status = 204, .body = {}});
+    if (outcome) return reply(Response::no_content());
     refuse(outcome.error());
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Call: one request on its way through a route, and the ways to end it.
+// Call: one request in its route, and the ways to answer it.
+//
+// Threads: the loop's.
 #pragma once
 
 #include <string>
@@ -31,7 +33,7 @@ public:
     /// A segment of the path, or "" where it is shorter.
     const std::string& segment(size_t index) const;
 
-    // Each ends the call.
+    // Each of these answers the request, and so ends the call.
     void reply(Outcome<> outcome);
     void reply_json(std::string body);
     void reply(Response response);
@@ -39,13 +41,13 @@ public:
     void refuse(std::string message) { refuse(Fault{std::move(message)}); }
     void refuse_path();
 
-    /// Ends the call when the machine has done its part.
+    /// Answers the request when the machine is done.
     OutcomeHandler later() &&;
 
     /// The answer gets a Deprecation header, and the log says what is deprecated.
     void deprecate(const char* what) { deprecated_ = what; }
 
-    /// The body as a T, or nothing: then the call has ended with what is wrong with the body.
+    /// The body as a T. Nothing if the body is wrong: then the request has been answered with what is wrong.
     template <class T>
     std::optional<T> body() {
         auto decoded = config::decode<T>(config::parse_json(request.body));
@@ -55,7 +57,7 @@ public:
     }
     void refuse_body(const std::string& message);
 
-    /// The second segment as the id of a drive or an interface. False if it is none: then the call has ended.
+    /// Whether the second segment is an id of a drive or an interface. False: then the request has been answered.
     bool has_id();
 
 private:

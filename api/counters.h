@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Counters: how many requests each resource got, how many of them failed, and how long they took: the API's part of the
-// metrics, under Firecracker's names.
+// Counters: the API's part of the metrics, under Firecracker's names: requests of each resource, how many of them
+// failed, and how long they took.
 //
 // Threads: the loop's.
 #pragma once
@@ -17,16 +17,16 @@ namespace wisp::api {
 
 class Counters {
 public:
-    /// `resource`: as the metrics name it ("machine_cfg"), or nullptr for one that they do not count.
+    /// `resource`: its name in the metrics ("machine_cfg"), or nullptr for one that is not counted.
     void count(Method method, const char* resource, const Response& response);
 
-    /// How long a request took from when it was whole to its answer.
+    /// The time from when a request was whole to its answer.
     void record_duration(Method method, uint64_t ns);
 
     /// The groups deprecated_api, get_api_requests, patch_api_requests and put_api_requests, and durations by method.
     void visit(MetricsVisitor& visitor) const;
 
-    /// Since the start of the process, for exporters that want totals.
+    /// Since the start of the process.
     uint64_t total(Method method, const char* resource, bool failed) const;
 
 private:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Router: what a request asks for, said to the Controller, and its outcome as an answer. The rules of paths and bodies,
-// and their texts, are Firecracker's.
+// Router: finds the route of a request, which calls the Controller and answers with the outcome. The rules of paths and
+// bodies, and their texts, are Firecracker's.
 //
 // Threads: the loop's.
 #pragma once
@@ -20,13 +20,13 @@ class Router {
 public:
     using Reply = std::move_only_function<void(Response)>;
 
-    /// Text of GET /metrics/prometheus; empty: there is no such path.
+    /// The page of GET /metrics/prometheus; without one there is no such path.
     using Exporter = std::function<std::string()>;
 
     explicit Router(Controller& controller, Exporter exporter = {})
         : controller_(controller), exporter_(std::move(exporter)) {}
 
-    /// Answers `request` by `reply`, once, at once or when the machine has done what it asks for. Logs both.
+    /// Answers a request by one call of `reply`, at once or when the machine is done. Logs the request and the answer.
     void handle(Request request, Reply reply);
 
     Counters& counters() { return counters_; }

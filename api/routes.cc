@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/routes.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace wisp::api {
 
 namespace {
@@ -17,8 +20,7 @@ void get_machine(Call call) {
     call.reply_json(call.controller.machine_config());
 }
 
-void get_vm(Call call) {
-    if (call.segment(1) != "config") return call.refuse_path();
+void get_vm_config(Call call) {
     call.reply_json(call.controller.vm_config());
 }
 
@@ -157,10 +159,9 @@ void load_snapshot(Call call) {
     controller.load_snapshot(*request, std::move(call).later());
 }
 
-void put_snapshot(Call call) {
+/// /snapshot without an operation, or with one that does not exist.
+void refuse_snapshot(Call call) {
     if (call.path.size() < 2) return call.refuse("Missing snapshot operation type.");
-    if (call.path[1] == "create") return create_snapshot(std::move(call));
-    if (call.path[1] == "load") return load_snapshot(std::move(call));
     call.refuse(format("Invalid request method and/or path: PUT %s.", call.request.path.c_str()));
 }
 
@@ -178,7 +179,6 @@ void put_mmds_config(Call call) {
 }
 
 void put_mmds(Call call) {
-    if (call.segment(1) == "config") return put_mmds_config(std::move(call));
     if (call.path.size() > 1) return call.refuse(format("Unrecognized PUT request path `%s`.", call.path[1].c_str()));
     auto data = parse_json_strict(call.request.body);
     if (!data) return call.refuse_body(data.error().message);
@@ -191,32 +191,35 @@ void patch_mmds(Call call) {
     call.reply(call.controller.patch_mmds_data(*std::move(patch)));
 }
 
-constexpr char kBalloon[] = "balloon device";
-constexpr char kEntropy[] = "entropy device";
-constexpr char kPmem[] = "pmem device";
-constexpr char kHotplug[] = "memory hotplug device";
+// Devices that Wisp leaves out: the name, and what a client may do instead.
+struct LeftOut {
+    const char* device;
+    const char* instead;
+};
+constexpr LeftOut kBalloon = {"balloon device", "memory that the guest has not touched costs the host nothing"};
+constexpr LeftOut kEntropy = {"entropy device", "the guest seeds its random pool from the CPU's RDRAND"};
+constexpr LeftOut kPmem = {"pmem device",
+                           "a read-only drive shares the host's page cache among all VMs that use its file"};
+constexpr LeftOut kMemoryHotplug = {
+    "memory hotplug device",
+    "set mem_size_mib to the most that the guest may need, since untouched memory costs nothing"};
 
-template <const auto& Name>
+template <const LeftOut& Device>
 void left_out(Call call) {
-    call.refuse(std::string("Wisp leaves the ") + Name + " out by design: it has block, net and vsock devices only.");
-}
-
-/// Of /hotplug/… only /hotplug/memory is a device of Firecracker's.
-void memory_hotplug(Call call) {
-    if (call.segment(1) != "memory") return call.refuse_path();
-    left_out<kHotplug>(std::move(call));
+    call.refuse(format("Wisp leaves the %s out by design: it has block, net and vsock devices only; %s.", Device.device,
+                       Device.instead));
 }
 
 constexpr Route kRoutes[] = {
     {Method::kGet, "", get_instance, "instance_info"},
     {Method::kGet, "version", get_version, "vmm_version"},
-    {Method::kGet, "vm", get_vm},
+    {Method::kGet, "vm/config", get_vm_config},
     {Method::kPatch, "vm", patch_vm},
     {Method::kPut, "actions", put_action, "actions"},
     {Method::kGet, "machine-config", get_machine, "machine_cfg"},
     {Method::kPut, "machine-config", put_machine, "machine_cfg"},
     {Method::kPatch, "machine-config", patch_machine, "machine_cfg"},
-    {Method::kPut, "cpu-config", put_cpu_config, "cpu_cfg"},
+    {Method::kPut, "cpu-config", put_cpu_config, "cpu_cfg", BodyLog::kDebug},
     {Method::kPut, "boot-source", put_boot_source, "boot_source"},
     {Method::kPut, "drives", put_drive, "drive"},
     {Method::kPatch, "drives", patch_drive, "drive"},
@@ -228,10 +231,13 @@ constexpr Route kRoutes[] = {
     {Method::kPut, "logger", put_logger, "logger"},
     {Method::kPut, "metrics", put_metrics, "metrics"},
     {Method::kPut, "serial", put_serial, "serial"},
-    {Method::kPut, "snapshot", put_snapshot},
+    {Method::kPut, "snapshot/create", create_snapshot},
+    {Method::kPut, "snapshot/load", load_snapshot},
+    {Method::kPut, "snapshot", refuse_snapshot},
     {Method::kGet, "mmds", get_mmds, "mmds"},
-    {Method::kPut, "mmds", put_mmds, "mmds"},
-    {Method::kPatch, "mmds", patch_mmds, "mmds"},
+    {Method::kPut, "mmds/config", put_mmds_config, "mmds"},
+    {Method::kPut, "mmds", put_mmds, "mmds", BodyLog::kHidden},
+    {Method::kPatch, "mmds", patch_mmds, "mmds", BodyLog::kHidden},
 
     {Method::kGet, "balloon", left_out<kBalloon>},
     {Method::kPut, "balloon", left_out<kBalloon>},
@@ -240,15 +246,22 @@ constexpr Route kRoutes[] = {
     {Method::kPut, "pmem", left_out<kPmem>},
     {Method::kPatch, "pmem", left_out<kPmem>},
     {Method::kDelete, "pmem", left_out<kPmem>},
-    {Method::kGet, "hotplug", memory_hotplug},
-    {Method::kPut, "hotplug", memory_hotplug},
-    {Method::kPatch, "hotplug", memory_hotplug},
+    {Method::kGet, "hotplug/memory", left_out<kMemoryHotplug>},
+    {Method::kPut, "hotplug/memory", left_out<kMemoryHotplug>},
+    {Method::kPatch, "hotplug/memory", left_out<kMemoryHotplug>},
 };
 
 }  // namespace
 
-std::span<const Route> routes() {
-    return kRoutes;
+const Route* find_route(Method method, std::span<const std::string> segments) {
+    const auto matches = [&](const Route& route) {
+        const std::string_view path = route.path;
+        const size_t slash = path.find('/');
+        if (route.method != method || segments[0] != path.substr(0, slash)) return false;
+        return slash == std::string_view::npos || (segments.size() > 1 && segments[1] == path.substr(slash + 1));
+    };
+    const Route* const found = std::find_if(std::begin(kRoutes), std::end(kRoutes), matches);
+    return found == std::end(kRoutes) ? nullptr : found;
 }
 
 }  // namespace wisp::api

@@ -1,24 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/server.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
 #include <cerrno>
 
-#include "api/limits.h"
 #include "base/check.h"
+#include "base/limits.h"
 #include "base/log.h"
 
 namespace wisp::api {
-
-namespace {
-
-constexpr uint64_t kStallCheck_ns = 1'000'000'000;
-// Connections that wait to be accepted: a client that finds no room is told EAGAIN at once.
-constexpr unsigned kBacklog = 1024;
-
-}  // namespace
 
 Server::Server(Loop& loop, size_t max_body, Handler handler, std::function<void()> on_fatal)
     : loop_(loop),
@@ -32,7 +25,9 @@ Server::Server(Loop& loop, size_t max_body, Handler handler, std::function<void(
 Result<std::unique_ptr<Server>> Server::create(Loop& loop, std::string path, size_t max_body, Handler handler,
                                                std::function<void()> on_fatal) {
     std::unique_ptr<Server> server(new Server(loop, max_body, std::move(handler), std::move(on_fatal)));
-    server->listener_ = TRY_CONTEXT("API socket", UnixListener::create(std::move(path), kBacklog));
+    server->listener_ = TRY_CONTEXT("API socket", UnixListener::create(std::move(path), limits::kApiBacklog));
+    for (unsigned i = 0; i < limits::kApiReserve; ++i)
+        server->keep_descriptor(OwnedFd(fcntl(server->listener_->fd(), F_DUPFD_CLOEXEC, 0)));
     server->watch_ = TRY(loop.watch(server->listener_->fd(), EPOLLIN, *server));
     LOG_INFO("Listening on API socket (\"%s\").", server->listener_->path().c_str());
     LOG_INFO("API server started.");
@@ -41,11 +36,11 @@ Result<std::unique_ptr<Server>> Server::create(Loop& loop, std::string path, siz
 
 Server::~Server() = default;
 
-// A client that comes and goes fast enough would keep us here, and nothing else on the loop would get its turn: not
-// even the ends of its own connections, whose places in the loop would run out. Each of its connections is an event, so
-// what counts is the turn.
+// Clients that connect and close fast enough would keep this function running, and nothing else on the loop would get
+// its turn, not even the ends of their own connections. Each of their connections is an event, so the bound is for the
+// turn and not for the event.
 void Server::on_ready(uint32_t) {
-    if (std::exchange(turn_, loop_.turn_number()) != loop_.turn_number()) accepts_left_ = kMaxAcceptsPerTurn;
+    if (std::exchange(turn_, loop_.turn_number()) != loop_.turn_number()) accepts_left_ = limits::kApiAccepts;
     while (accepts_left_ > 0) {
         --accepts_left_;
         if (!accept_one()) return;
@@ -53,42 +48,77 @@ void Server::on_ready(uint32_t) {
     accept_again_.ring();
 }
 
-/// True if there may be another one.
+/// True if there may be another client.
 bool Server::accept_one() {
     UnixSocket client = accept_unix(listener_->fd());
-    if (client.error) {
-        if (client.error == ECONNABORTED) return true;
-        if (client.error != EMFILE && client.error != ENFILE) return false;
-        // The connection stays in the backlog, and is no new edge: try again when a descriptor may be free.
-        if (evict_idle()) return true;
-        watch_stalled();
-        return false;
+    switch (client.error) {
+        case 0:
+            add(std::move(client.fd));
+            return true;
+        case ECONNABORTED:
+            return true;
+        case EMFILE:
+        case ENFILE:
+            if (free_descriptor()) return true;
+            // The client stays in the backlog and raises no further edge, so the timer looks again.
+            watch_stalled();
+            return false;
+        default:
+            return false;
     }
-    if (connections_.size() >= kMaxConnections && !evict_idle()) {
-        LOG_LIMITED("API: a connection was refused, %zu are open and busy", connections_.size());
-        return true;
+}
+
+void Server::add(OwnedFd socket) {
+    if (connections_.size() >= limits::kApiConnections && !evict()) {
+        LOG_LIMITED("API: a connection was refused: all %zu that are open wait for an answer", connections_.size());
+        const std::string answer = http::serialize(Response::too_many_connections(), http::Connection::kClose);
+        const iovec part{const_cast<char*>(answer.data()), answer.size()};
+        (void)send_some(socket.get(), {&part, 1});
+        return;
     }
-    connections_.emplace_back(new Connection(loop_, *this, std::move(client.fd), max_body_));
+    connections_.emplace_back(new Connection(loop_, *this, std::move(socket), max_body_));
     Connection& connection = *connections_.back();
     if (auto started = connection.start(); !started) {
         LOG_LIMITED("API: a connection was refused: %s", started.error().message.c_str());
         connection.close();
     }
+}
+
+/// Frees a descriptor for the client that is next in the backlog.
+bool Server::free_descriptor() {
+    if (!std::exchange(shortage_logged_, true))
+        LOG_WARNING("API: no descriptors are left (RLIMIT_NOFILE), so only a few clients are served at a time");
+    if (reserve_.empty()) return evict();
+    reserve_.pop_back();
     return true;
 }
 
-/// Makes room for a newcomer: the client that has been silent for longest goes.
-bool Server::evict_idle() {
-    Connection* oldest = nullptr;
-    for (const auto& connection : connections_)
-        if (connection->idle() && (!oldest || connection->last_active_ns() < oldest->last_active_ns()))
-            oldest = connection.get();
-    if (oldest) oldest->close();
-    return oldest != nullptr;
+/// Keeps a descriptor for free_descriptor(), or closes it where enough are kept.
+void Server::keep_descriptor(OwnedFd fd) {
+    if (!fd.valid() || reserve_.size() >= limits::kApiReserve) return;
+    reserve_.push_back(std::move(fd));
+    if (reserve_.size() == limits::kApiReserve) shortage_logged_ = false;
+}
+
+/// Makes room for a new client: closes the connection that has made no progress for the longest time. A half-sent
+/// request that is older than the grace goes before a client that is idle between two requests.
+bool Server::evict() {
+    Connection* stalled = nullptr;
+    Connection* idle = nullptr;
+    for (const auto& owned : connections_) {
+        Connection* const connection = owned.get();
+        const uint64_t since_ns = connection->stalled_since_ns();
+        if (since_ns != 0 && (!stalled || since_ns < stalled->stalled_since_ns())) stalled = connection;
+        if (connection->idle() && (!idle || connection->last_active_ns() < idle->last_active_ns())) idle = connection;
+    }
+    const bool overdue = stalled && monotonic_ns() - stalled->stalled_since_ns() > limits::kApiStallGrace_ns;
+    Connection* const victim = overdue || !idle ? stalled : idle;
+    if (victim) victim->close();
+    return victim != nullptr;
 }
 
 void Server::watch_stalled() {
-    if (!stall_timer_.armed()) stall_timer_.arm(kStallCheck_ns);
+    if (!stall_timer_.armed()) stall_timer_.arm(limits::kApiStallCheck_ns);
 }
 
 void Server::check_stalled() {
@@ -98,7 +128,7 @@ void Server::check_stalled() {
     for (const auto& connection : connections_) {
         const uint64_t since = connection->stalled_since_ns();
         any |= since != 0;
-        if (since != 0 && now - since > kStallTimeout_ns) late.push_back(connection.get());
+        if (since != 0 && now - since > limits::kApiStallTimeout_ns) late.push_back(connection.get());
     }
     for (Connection* connection : late) connection->close();
     on_ready(EPOLLIN);
@@ -132,10 +162,11 @@ void Server::on_reply(const Response& response) {
     run_next();
 }
 
-void Server::on_closed(Connection& connection) {
+void Server::on_closed(Connection& connection, OwnedFd socket) {
+    keep_descriptor(std::move(socket));
     for (Waiting& waiting : waiting_)
         if (waiting.connection == &connection) waiting.connection = nullptr;
-    // Of a client that has gone, only the request that is being handled still counts.
+    // The requests of a closed connection are dropped, but for the one that is being handled.
     const auto first = waiting_.begin() + (busy_ ? 1 : 0);
     waiting_.erase(std::remove_if(std::min(first, waiting_.end()), waiting_.end(),
                                   [](const Waiting& waiting) { return !waiting.connection; }),

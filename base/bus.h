@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Bus: which device answers an address. One for port I/O, one for MMIO; filled by the builder, then never changed.
+// Bus: finds the device for an address. There is one for port I/O and one for MMIO; the builder fills it, and then it
+// does not change.
 //
-// Threads: handle_*() are called on vCPU threads, several at once; a device guards its own registers.
+// Threads: handle_*() run on vCPU threads, several at once; a device guards its own registers.
+// Trust: addresses and data are the guest's.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +15,10 @@
 
 namespace wisp {
 
-/// Something with registers. `data` is 1, 2, 4 or 8 bytes; all of its bytes lie within the device's range.
+/// A device with registers. `data` has 1, 2, 4 or 8 bytes, which all lie within the device's range.
 class BusDevice {
 public:
-    /// `data` comes filled with ones, which is what stays if the device leaves it alone.
+    /// `data` is filled with ones before the call: the value of a register that the device does not have.
     virtual void handle_read(uint64_t offset, std::span<std::byte> data) = 0;
     virtual void handle_write(uint64_t offset, std::span<const std::byte> data) = 0;
 
@@ -29,7 +31,7 @@ public:
     /// Places a device (not owned) at [base, base + size). Ranges must not overlap.
     Result<void> insert(uint64_t base, uint64_t size, BusDevice& device, const char* name);
 
-    /// False where no device claims all of the access: a read then gives ones, a write is ignored.
+    /// False where no device has all of the range: a read then gives ones, a write is ignored.
     bool read(uint64_t address, std::span<std::byte> data) const;
     bool write(uint64_t address, std::span<const std::byte> data) const;
 

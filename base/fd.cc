@@ -33,6 +33,14 @@ Result<OwnedFd> open_line_file(const std::string& path) {
     return file;
 }
 
+OwnedFd reopen_nonblocking(int fd) {
+    struct stat status{};
+    if (fstat(fd, &status) < 0 || !(S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode))) return OwnedFd();
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return OwnedFd(open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+}
+
 Result<OwnedFd> create_eventfd() {
     const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) return fail_errno("cannot create an eventfd");

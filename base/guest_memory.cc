@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/guest_memory.h"
 
-#include <sys/mman.h>
-
 #include <cstring>
 
 #include "base/check.h"
@@ -12,7 +10,7 @@ namespace wisp {
 
 namespace {
 
-// Volatile accesses can be neither repeated nor left out by the compiler, and x86 allows them at any alignment.
+// The compiler can neither repeat nor leave out a volatile access, and x86 allows one at any alignment.
 using Word [[gnu::may_alias, gnu::aligned(1)]] = uint64_t;
 
 }  // namespace
@@ -38,19 +36,13 @@ void copy_to_shared(volatile void* to, const void* from, size_t size) {
     for (; size > 0; --size) *out++ = *in++;
 }
 
-Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges, Pages pages) {
+Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges, MemoryBacking backing) {
     uint64_t total = 0;
     for (const Range& range : ranges) total += range.size;
 
     GuestMemory memory;
-    const std::string what = format("%lu MiB of guest memory", static_cast<unsigned long>(total >> 20));
-    const int flags = pages == Pages::kHugeTlb2M ? MAP_HUGETLB | (21 << MAP_HUGE_SHIFT) : 0;
-    memory.mapping_ = TRY(Mapping::anonymous(total, limits::kHugePageSize, flags, what));
-    if (pages == Pages::kTransparentHuge && madvise(memory.mapping_.data(), total, MADV_HUGEPAGE) < 0)
-        return fail_errno("cannot use transparent huge pages for %s", what.c_str());
-    // A core dump of the monitor must not hold the guest's secrets, and would take as long as the guest is large.
-    madvise(memory.mapping_.data(), total, MADV_DONTDUMP);
-
+    memory.backing_ = std::move(backing);
+    memory.mapping_ = TRY(memory.backing_.map(total));
     uint64_t offset = 0;
     for (const Range& range : ranges) {
         CHECK(range.size > 0 && range.size % limits::kPageSize == 0 && range.start.value % limits::kPageSize == 0);
@@ -61,20 +53,29 @@ Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges, Pages pag
     return memory;
 }
 
-std::byte* GuestMemory::host_range(GuestAddress address, uint64_t size) const {
+std::byte* GuestMemory::find(GuestAddress address, uint64_t size) const {
     for (const GuestRegion& region : regions_) {
         if (address < region.start) return nullptr;
         const uint64_t offset = address.value - region.start.value;
         if (offset > region.size || (offset == region.size && size > 0)) continue;
-        return size <= region.size - offset ? region.host + offset : nullptr;
+        if (size > region.size - offset) return nullptr;
+        return mapping_.data() + (region.host - mapping_.data()) + offset;
     }
     return nullptr;
 }
 
 std::optional<GuestSlice> GuestMemory::slice(GuestAddress address, uint64_t size) const {
-    std::byte* host = host_range(address, size);
+    std::byte* host = find(address, size);
     if (!host) return std::nullopt;
     return GuestSlice(host, size);
+}
+
+std::optional<WritableSlice> GuestMemory::writable(GuestAddress address, uint64_t size) const {
+    std::byte* host = find(address, size);
+    if (!host) return std::nullopt;
+    if (dirty_) [[unlikely]]
+        mark(host, size);
+    return WritableSlice(host, size);
 }
 
 bool GuestMemory::read(GuestAddress address, std::span<std::byte> to) const {
@@ -84,9 +85,25 @@ bool GuestMemory::read(GuestAddress address, std::span<std::byte> to) const {
 }
 
 bool GuestMemory::write(GuestAddress address, std::span<const std::byte> from) const {
-    const auto range = slice(address, from.size());
+    const auto range = writable(address, from.size());
     if (range) range->copy_from(from);
     return range.has_value();
+}
+
+void GuestMemory::track_writes() {
+    dirty_ = std::make_unique<DirtyPages>(total_size() / limits::kPageSize);
+}
+
+void GuestMemory::mark(const std::byte* host, uint64_t size) const {
+    if (size == 0) return;
+    const auto offset = static_cast<uint64_t>(host - mapping_.data());
+    dirty_->mark(offset / limits::kPageSize, (offset + size - 1) / limits::kPageSize);
+}
+
+void GuestMemory::take_written_pages(size_t region, std::span<uint64_t> log) const {
+    CHECK(dirty_ && region < regions_.size());
+    const auto offset = static_cast<uint64_t>(regions_[region].host - mapping_.data());
+    dirty_->take(offset / limits::kPageSize, regions_[region].size / limits::kPageSize, log);
 }
 
 }  // namespace wisp

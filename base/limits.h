@@ -39,6 +39,7 @@ inline constexpr uint64_t kBlockInFlightBytes = 16 << 20;   // of one drive; the
 inline constexpr unsigned kBlockWorkers = 512;              // kernel threads for all drives, made as they are needed
 inline constexpr unsigned kBlockRetries = 8;                // of one transfer that the host has no memory for …
 inline constexpr uint64_t kBlockFirstRetry_ns = 1'000'000;  // … after this time, and then after twice as much each
+inline constexpr uint64_t kBlockClose_ns = 5'000'000'000;   // for all drives to finish and flush when the machine ends
 inline constexpr unsigned kBlockQueues = 8;                 // of one drive
 inline constexpr uint32_t kBlockRangeSectors = 1 << 21;     // of one discard or write-zeroes: 1 GiB
 
@@ -80,8 +81,9 @@ inline constexpr unsigned kNetIdleEvents = 16;     // of a tap whose frames nobo
 // vCPUs
 inline constexpr unsigned kMaxExitsToComplete = 16;           // of one instruction, before its vCPU is paused
 inline constexpr uint64_t kPauseDeadline_ns = 5'000'000'000;  // for vCPUs and devices to stand still
-inline constexpr uint64_t kCloseDeadline_ns = 500'000'000;    // for the devices to finish at the end of the process
-inline constexpr uint64_t kLaneSpin_ns = 200'000;             // for a lane that waits for the other, before it blocks
+inline constexpr uint64_t kEndGrace_ns = 500'000'000;         // for an operation under way, when the process ends
+inline constexpr uint64_t kCloseDeadline_ns = kBlockClose_ns + 1'000'000'000;  // for the devices to finish after that
+inline constexpr uint64_t kLaneSpin_ns = 200'000;        // for a lane that waits for the other, before it blocks
 inline constexpr uint64_t kLaneTakeOver_ns = 1'000'000;  // after which it takes over what it may of the other's steps
 inline constexpr unsigned kMaxRunsRefused =
     100'000;  // KVM_RUN with EAGAIN in a row: a vCPU that waits for its INIT has few
@@ -98,7 +100,40 @@ inline constexpr unsigned kMaxDescriptorsClosedAfterExit = kMaxVcpus + 1;  // a 
 
 // Console
 inline constexpr size_t kConsoleOutput = 16 << 10;  // bytes from the guest that wait for the sink
-inline constexpr size_t kConsoleInput = 64;         // bytes to the guest: the 16550's FIFO of this device
+inline constexpr uint64_t kConsolePatience_ms =
+    1000;                                    // without a byte taken: then output is dropped until it takes some
+inline constexpr size_t kConsoleInput = 64;  // bytes to the guest: the 16550's FIFO of this device
+
+// Records of saved state
+inline constexpr size_t kMaxRecordBytes = 64 << 20;  // one record with all that is in it
+inline constexpr size_t kMaxRecordsInGroup = 4096;
+
+// HTTP, of the API's clients and of the guest's requests for metadata
+inline constexpr size_t kHttpRequestLine = 1024;  // bytes with the line end; Firecracker's bound
+inline constexpr size_t kHttpHead = 16 << 10;     // bytes of request line, headers and trailers
+inline constexpr size_t kHttpChunkLine = 256;     // bytes of a line between chunks
+inline constexpr size_t kHttpQuote = 256;         // bytes of a client's text that an answer repeats
+
+// API. The bound of a body is an argument of the process
+inline constexpr size_t kApiConnections = 128;
+inline constexpr unsigned kApiBacklog = 1024;    // clients that wait to be accepted
+inline constexpr unsigned kApiAccepts = 16;      // in one turn of the loop
+inline constexpr size_t kApiReadChunk = 4096;    // bytes read at a time
+inline constexpr unsigned kApiServeBudget = 64;  // steps of one connection before others have their turn
+inline constexpr unsigned kApiReserve = 4;  // descriptors kept back for clients that come when the process has no more
+inline constexpr uint64_t kApiStallTimeout_ns = 10'000'000'000;  // for a request to arrive, and for an answer to leave
+inline constexpr uint64_t kApiStallGrace_ns = 1'000'000'000;  // a request that takes longer goes before idle clients do
+inline constexpr uint64_t kApiStallCheck_ns = 1'000'000'000;  // between looks at stalled clients
+inline constexpr size_t kApiDiscard = 64 << 20;               // bytes that are read and dropped after a refusal
+
+// Metadata service (MMDS)
+inline constexpr size_t kMmdsConnections = 30;      // of one interface; Firecracker's bound
+inline constexpr size_t kMmdsReceiveBuffer = 2500;  // bytes of a connection; Firecracker's bound
+inline constexpr size_t kMmdsBody = 2048;           // bytes of a request's body
+inline constexpr uint64_t kMmdsRetransmit_ms = 1200;
+inline constexpr unsigned kMmdsRetries = 15;
+inline constexpr uint64_t kMmdsIdle_ms = 40'000;      // after which a new connection may take the place of an old one
+inline constexpr uint64_t kMmdsPause_ns = 1'000'000;  // until a turn that has budget left for another answer
 
 // Log and metrics
 inline constexpr unsigned kLogBurst = 10;      // lines of one call site …

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +21,7 @@ namespace {
 constexpr size_t kMaxLine = 1024;
 
 Config g_config;
+bool g_may_block = true;  // a write to g_config.fd
 std::atomic<uint64_t> g_dropped = 0;
 std::atomic<uint64_t> g_left_out = 0;
 thread_local const char* t_thread_name = "main";
@@ -27,10 +31,22 @@ const char* level_name(Level level) {
     return kNames[static_cast<size_t>(level)];
 }
 
-// Bytes of a line that came from a guest or client must not forge another line or steer a terminal.
+// A guest's or client's bytes in a line must not forge another line or control a terminal.
 void make_printable(char* text, size_t size) {
     for (size_t i = 0; i < size; ++i)
         if (static_cast<unsigned char>(text[i]) < 0x20 || text[i] == 0x7f) text[i] = '?';
+}
+
+bool may_block(int fd) {
+    struct stat status{};
+    return !(fcntl(fd, F_GETFL) & O_NONBLOCK) && !(fstat(fd, &status) == 0 && S_ISREG(status.st_mode));
+}
+
+// A pipe that polls as writable takes PIPE_BUF (4096) bytes at once; a line is shorter. Only a process that shares the
+// pipe can fill it in between: against that the sink is reopened without blocking where the host allows it (base/fd.h).
+bool takes_line(int fd) {
+    pollfd request{fd, POLLOUT, 0};
+    return !g_may_block || poll(&request, 1, 0) == 1;
 }
 
 size_t write_prefix(char* out, size_t size, Level level, const char* file, int line) {
@@ -50,7 +66,8 @@ size_t write_prefix(char* out, size_t size, Level level, const char* file, int l
 }  // namespace
 
 void configure(Config config) {
-    tzset();  // reads the time zone's file, which a system call filter may forbid by the time of the first line
+    tzset();  // reads the time zone's file now: a filter may forbid that when the first line is written
+    g_may_block = may_block(config.fd);
     g_config = std::move(config);
 }
 const Config& config() {
@@ -84,12 +101,14 @@ void write(Level level, const char* file, int line, const char* pattern, ...) {
     if (size > kMaxLine - 2) size = kMaxLine - 2;
     make_printable(text + prefix, size - prefix);
     text[size++] = '\n';
-    // One write a line, so that lines of several threads and processes do not mix.
-    ssize_t written;
-    do {
-        written = ::write(g_config.fd, text, size);
-    } while (written < 0 && errno == EINTR);
-    if (written < 0) g_dropped.fetch_add(1, std::memory_order_relaxed);
+    // One write for a line, so that lines of several threads and processes do not mix.
+    ssize_t written = -1;
+    if (takes_line(g_config.fd)) {
+        do {
+            written = ::write(g_config.fd, text, size);
+        } while (written < 0 && errno == EINTR);
+    }
+    if (written < static_cast<ssize_t>(size)) g_dropped.fetch_add(1, std::memory_order_relaxed);
     errno = saved_errno;
 }
 

@@ -4,11 +4,14 @@
 //   2026-11-21T10:00:00.123456789 [anonymous-instance:main] message
 // with `:LEVEL` and `:file:line` in the brackets where they are switched on.
 //
-// Lines that a guest can cause go through LOG_LIMITED: at most limits::kLogBurst in limits::kLogInterval_s from one
-// call site; what was left out is counted and said.
+// A line never blocks its writer: a sink that takes no bytes now loses the line, which is counted. A line is formatted
+// on the stack, without an allocation and without a lock.
 //
-// Threads: any. The configuration is set once, before other threads start. The log is the one global of the monitor: it
-// is used from everywhere, and nothing in it influences what the monitor does.
+// Lines that a guest can cause go through LOG_LIMITED: at most limits::kLogBurst in limits::kLogInterval_s from one
+// call site. The lines that were left out are counted, and the next line says how many they were.
+//
+// Threads: any. The configuration changes only while no other thread logs. The log is the one global of the monitor:
+// every file uses it, and nothing in it influences what the monitor does.
 #pragma once
 
 #include <atomic>
@@ -25,7 +28,8 @@ struct Config {
     bool show_origin = false;
     std::string instance_id = "anonymous-instance";
     std::string module;  ///< only lines from files whose path starts with this; empty: all
-    int fd = 1;          ///< where lines go; a sink that would block loses the line (counted by dropped())
+    int fd = 1;          ///< the sink
+    enum class Sink { kStandardOutput, kFile } sink = Sink::kStandardOutput;  ///< kFile: one that the operator named
 };
 
 void configure(Config config);
@@ -37,15 +41,15 @@ void set_thread_name(const char* name);
 bool enabled(Level level, const char* file);
 [[gnu::format(printf, 4, 5)]] void write(Level level, const char* file, int line, const char* pattern, ...);
 
-/// Lines that the sink did not take.
+/// Lines that the sink did not take, or not as a whole.
 uint64_t dropped();
-/// Lines that the limit of their call site left out.
+/// Lines that the limiters of all call sites left out.
 uint64_t left_out();
 
 /// Rate limit of one call site.
 class Limiter {
 public:
-    /// True if a line may be written now; `suppressed` is then how many were left out since the last.
+    /// True if a line may be written now. Sets `suppressed` to the lines that were left out since the last one.
     bool allow(uint64_t& suppressed);
 
 private:

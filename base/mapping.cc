@@ -18,14 +18,15 @@ Mapping::~Mapping() {
     if (address_) munmap(address_, size_);
 }
 
-Result<Mapping> Mapping::anonymous(size_t size, size_t alignment, int extra_flags, const std::string& what) {
+namespace {
+
+/// mmap(2) of anonymous memory at a multiple of `alignment`. `flags` without MAP_HUGETLB: then mmap aligns to a page
+/// only, so this maps more and unmaps both ends.
+Result<Mapping> map_aligned(size_t size, size_t alignment, int protection, int flags, const std::string& what) {
     CHECK(alignment >= limits::kPageSize && (alignment & (alignment - 1)) == 0);
-    // Huge pages of the pool are reserved: without, whoever touches one that is not there would be killed later.
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | (extra_flags & MAP_HUGETLB ? 0 : MAP_NORESERVE) | extra_flags;
-    // mmap aligns to a page (a huge page with MAP_HUGETLB); for more, map more and give back both ends.
-    const size_t slack = (extra_flags & MAP_HUGETLB) ? 0 : alignment - limits::kPageSize;
+    const size_t slack = (flags & MAP_HUGETLB) ? 0 : alignment - limits::kPageSize;
     if (size + slack < size) return fail("cannot map %zu bytes for %s: too large", size, what.c_str());
-    void* address = mmap(nullptr, size + slack, PROT_READ | PROT_WRITE, flags, -1, 0);
+    void* address = mmap(nullptr, size + slack, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
     if (address == MAP_FAILED) return fail_errno("cannot map %zu MiB for %s", size >> 20, what.c_str());
 
     const auto start = reinterpret_cast<uintptr_t>(address);
@@ -35,11 +36,29 @@ Result<Mapping> Mapping::anonymous(size_t size, size_t alignment, int extra_flag
     return Mapping(reinterpret_cast<void*>(aligned), size);
 }
 
+}  // namespace
+
+Result<Mapping> Mapping::anonymous(size_t size, size_t alignment, int extra_flags, const std::string& what) {
+    // Without a reservation in the pool, the first access to a huge page that the pool no longer has is a SIGBUS.
+    const int reservation = extra_flags & MAP_HUGETLB ? 0 : MAP_NORESERVE;
+    return map_aligned(size, alignment, PROT_READ | PROT_WRITE, reservation | extra_flags, what);
+}
+
 Result<Mapping> Mapping::of_fd(int fd, uint64_t offset, size_t size, int protection, int flags,
                                const std::string& what) {
     void* address = mmap(nullptr, size, protection, flags, fd, static_cast<off_t>(offset));
     if (address == MAP_FAILED) return fail_errno("cannot map %s", what.c_str());
     return Mapping(address, size);
+}
+
+Result<Mapping> Mapping::of_fd_aligned(int fd, uint64_t offset, size_t size, size_t alignment, int flags,
+                                       const std::string& what) {
+    // The reservation gives the address; the file's pages then replace it.
+    Mapping mapping = TRY(map_aligned(size, alignment, PROT_NONE, MAP_NORESERVE, what));
+    if (mmap(mapping.data(), size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, static_cast<off_t>(offset)) ==
+        MAP_FAILED)
+        return fail_errno("cannot map %s", what.c_str());
+    return mapping;
 }
 
 }  // namespace wisp

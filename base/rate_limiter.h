@@ -40,9 +40,3 @@ private:
 };
 
 }  // namespace wisp
-
-namespace wisp::virtio {
-using wisp::RateLimiterConfig;
-using wisp::TokenBucket;
-using wisp::TokenBucketConfig;
-}  // namespace wisp::virtio

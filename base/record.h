@@ -32,11 +32,6 @@
 
 namespace wisp {
 
-namespace limits {
-inline constexpr size_t kMaxRecordBytes = 64 << 20;  // one record with all that is in it
-inline constexpr size_t kMaxRecordsInGroup = 4096;
-}  // namespace limits
-
 /// What a reader that does not know a record (or its version) does.
 enum class Need : uint16_t {
     kOptional = 0,  ///< skips it

@@ -55,7 +55,7 @@ template <class... Args>
 
 /// The error of a failed Result, as a temporary: moved out of a temporary, copied out of a variable.
 template <class R>
-Error error_of(R&& result) {
+auto error_of(R&& result) {
     return std::forward<R>(result).error();
 }
 

@@ -50,7 +50,7 @@ sockaddr_un address_of(const char* path) {
     return address;
 }
 
-/// -1: nobody listens.
+/// -1 if no process listens there.
 int connect_to(const char* path) {
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const sockaddr_un address = address_of(path);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reader and Writer: a chain's segments as one run of bytes, however the driver has cut them (virtio 1.2, section
+// Reader and Writer: a chain's segments as one run of bytes, wherever the driver has cut them (virtio 1.2, section
 // 2.7.4.1: a device makes no assumption about where a header ends and a segment begins).
 //
-// Both use up the segments in place: what they have passed is gone from the slices, so that the rest is, as it stands,
-// the iovec of a transfer. They live on the loop's thread, inside one request; the bytes are the guest's.
+// Both consume the segments in place: the slices lose the bytes that were passed, so the remaining slices are the iovec
+// of a transfer. Threads: the loop's, within one request. Trust: the bytes are the guest's.
 #pragma once
 
 #include <algorithm>
@@ -19,30 +19,33 @@
 namespace wisp::virtio {
 
 /// Bytes in all slices.
-inline uint64_t total_size(std::span<const GuestSlice> slices) {
+template <class Slices>
+uint64_t total_size(const Slices& slices) {
     uint64_t size = 0;
     for (const GuestSlice& slice : slices) size += slice.size();
     return size;
 }
 
+/// `Slice`: GuestSlice or WritableSlice.
+template <class Slice>
 class SliceCursor {
 public:
-    explicit SliceCursor(std::span<GuestSlice> slices) : slices_(slices) {}
+    explicit SliceCursor(std::span<Slice> slices) : slices_(slices) {}
 
     uint64_t remaining() const { return total_size(slices_); }
-    /// What has not been passed yet.
-    std::span<GuestSlice> rest() const { return slices_; }
+    /// The bytes that have not been passed.
+    std::span<Slice> rest() const { return slices_; }
 
     /// Passes `size` bytes, or all there are.
     void skip(uint64_t size) {
         while (size > 0 && !slices_.empty()) size -= pass(size);
     }
-    /// Cuts the last byte off the end and returns it as a slice (empty if there is none): where a status byte goes.
-    GuestSlice take_last_byte() {
+    /// Cuts the last byte off the end and returns it as a slice (empty if there is none): the place of a status byte.
+    Slice take_last_byte() {
         while (!slices_.empty() && slices_.back().empty()) slices_ = slices_.first(slices_.size() - 1);
         if (slices_.empty()) return {};
-        GuestSlice& last = slices_.back();
-        const GuestSlice byte = last.part(last.size() - 1);
+        Slice& last = slices_.back();
+        const Slice byte = last.part(last.size() - 1);
         last = last.part(0, last.size() - 1);
         if (last.empty()) slices_ = slices_.first(slices_.size() - 1);
         return byte;
@@ -51,19 +54,19 @@ public:
 protected:
     // Passes at most `size` bytes of the first slice; returns how many.
     size_t pass(uint64_t size) {
-        GuestSlice& front = slices_.front();
+        Slice& front = slices_.front();
         const auto passed = static_cast<size_t>(std::min<uint64_t>(size, front.size()));
         front = front.part(passed);
         if (front.empty()) slices_ = slices_.subspan(1);
         return passed;
     }
 
-    std::span<GuestSlice> slices_;
+    std::span<Slice> slices_;
 };
 
-class Reader : public SliceCursor {
+class Reader : public SliceCursor<GuestSlice> {
 public:
-    using SliceCursor::SliceCursor;
+    using SliceCursor<GuestSlice>::SliceCursor;
 
     /// Copies out as many bytes as both hold; returns how many.
     size_t read_some(std::span<std::byte> to) {
@@ -85,9 +88,9 @@ public:
     }
 };
 
-class Writer : public SliceCursor {
+class Writer : public SliceCursor<WritableSlice> {
 public:
-    using SliceCursor::SliceCursor;
+    using SliceCursor<WritableSlice>::SliceCursor;
 
     /// Copies in as many bytes as both hold; returns how many.
     size_t write_some(std::span<const std::byte> from) {

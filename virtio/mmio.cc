@@ -68,7 +68,7 @@ MmioTransport::MmioTransport(Loop& loop, const GuestMemory& memory, std::unique_
     registers_.queues.resize(device_->queue_max_sizes().size());
 }
 
-// A vCPU must not be waiting here, and what was posted has run or never will.
+// No vCPU may be waiting for a reset any more.
 MmioTransport::~MmioTransport() = default;
 
 Result<std::unique_ptr<MmioTransport>> MmioTransport::create(Loop& loop, const GuestMemory& memory,
@@ -223,7 +223,7 @@ void MmioTransport::write_driver_features(uint32_t value) {
     registers_.driver_features = (registers_.driver_features & ~mask) | static_cast<uint64_t>(value) << (32 * select);
 }
 
-// Queues are set up between FEATURES_OK and DRIVER_OK, each until it is ready; from then on nothing of them moves.
+// A queue may be set up between FEATURES_OK and DRIVER_OK, until it is ready. After that its layout does not change.
 void MmioTransport::write_queue_register(uint32_t offset, uint32_t value) {
     if (!has_status(kFeaturesOk, kDriverOk | kFailed)) return refuse("not the time to set up queues", offset, value);
     if (registers_.queue_select >= registers_.queues.size()) return refuse("no such queue", offset, value);
@@ -311,7 +311,7 @@ void MmioTransport::clear_registers() {
 // ---- loop thread ----
 
 void MmioTransport::on_kick(unsigned queue) {
-    // Before activation and after a fault a kick means nothing; after a reset it is an old one.
+    // A kick before activation, after a fault or after a reset has no meaning: activate() looks at each queue.
     if (phase_ == Phase::kActive) device_->on_kick(queue);
 }
 
@@ -385,45 +385,6 @@ void MmioTransport::signal_needs_reset(const char* reason) {
         registers_.status |= kNeedsReset;
     }
     raise(VIRTIO_MMIO_INT_CONFIG);  // section 2.1.2: after DRIVER_OK a device notifies the driver
-}
-
-// ---- snapshots ----
-
-MmioTransport::State MmioTransport::capture() const {
-    const std::lock_guard lock(mutex_);
-    State state = registers_;
-    for (size_t i = 0; i < queues_.size(); ++i)
-        if (queues_[i].enabled()) state.queues[i].layout = queues_[i].save();
-    state.interrupt_status = interrupt_status_.load();
-    state.config_generation = config_generation_.load();
-    return state;
-}
-
-Result<void> MmioTransport::apply(const State& state) {
-    if (state.queues.size() != registers_.queues.size())
-        return fail("%s: the saved state has %zu queues, the device %zu", device_->name(), state.queues.size(),
-                    registers_.queues.size());
-    if (state.driver_features & ~offered_)
-        return fail("%s: its driver uses features 0x%lx that the device does not have", device_->name(),
-                    state.driver_features & ~offered_);
-    device_->pause([] {});
-    {
-        const std::lock_guard lock(mutex_);
-        registers_ = state;
-        live_ = state.status & kDriverOk;
-    }
-    interrupt_status_ = state.interrupt_status;
-    config_generation_ = state.config_generation;
-    // An interrupt that was raised and not yet delivered must not be lost; one too many does no harm.
-    if (state.interrupt_status) signal_eventfd(irq_.get());
-    if (!(state.status & kDriverOk)) return {};
-    if (state.status & kNeedsReset) {
-        phase_ = Phase::kBroken;
-        return {};
-    }
-    if (auto activated = try_activate(state); !activated)
-        return std::unexpected(std::move(activated).error().with_context(device_->name()));
-    return {};
 }
 
 }  // namespace wisp::virtio

@@ -5,8 +5,8 @@
 //
 // Threads: the registers are reached from vCPU threads, under a mutex that guards them and nothing else. The device and
 // its queues belong to the loop. DRIVER_OK and a reset ring a doorbell of the loop. The vCPU that wrote a reset waits
-// until the device has drained, because its driver frees the memory next: a loop that waits for vCPUs to stop must turn
-// meanwhile.
+// until the device has drained, because its driver frees the memory next. So a loop that waits for vCPUs to stop must
+// keep turning.
 //
 // Trusts nothing that is written: a register written at the wrong time, with the wrong width or out of range is ignored
 // and logged, rate-limited.
@@ -127,7 +127,7 @@ private:
     mutable std::mutex mutex_;  // guards registers_, live_, resetting_
     std::condition_variable drained_;
     State registers_;    // interrupt_status and config_generation live in the atomics below
-    bool live_ = false;  // DRIVER_OK was posted to the loop and no reset has drained since
+    bool live_ = false;  // the loop was asked to activate, and no reset has drained since
     bool resetting_ = false;
     std::atomic<uint32_t> interrupt_status_ = 0;
     std::atomic<uint32_t> config_generation_ = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A transport's state as records: its registers, its queues, and the state of its device.
+// A transport's state: captured and applied, and as records: its registers, its queues, and the state of its device.
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 
@@ -83,6 +83,43 @@ Result<void> restore_queue(RecordReader reader, uint16_t max_size, MmioTransport
 }
 
 }  // namespace
+
+MmioTransport::State MmioTransport::capture() const {
+    const std::lock_guard lock(mutex_);
+    State state = registers_;
+    for (size_t i = 0; i < queues_.size(); ++i)
+        if (queues_[i].enabled()) state.queues[i].layout = queues_[i].save();
+    state.interrupt_status = interrupt_status_.load();
+    state.config_generation = config_generation_.load();
+    return state;
+}
+
+Result<void> MmioTransport::apply(const State& state) {
+    if (state.queues.size() != registers_.queues.size())
+        return fail("%s: the saved state has %zu queues, the device %zu", device_->name(), state.queues.size(),
+                    registers_.queues.size());
+    if (state.driver_features & ~offered_)
+        return fail("%s: its driver uses features 0x%lx that the device does not have", device_->name(),
+                    state.driver_features & ~offered_);
+    device_->pause([] {});
+    {
+        const std::lock_guard lock(mutex_);
+        registers_ = state;
+        live_ = state.status & VIRTIO_CONFIG_S_DRIVER_OK;
+    }
+    interrupt_status_ = state.interrupt_status;
+    config_generation_ = state.config_generation;
+    // The saved VM may not have delivered an interrupt that it had raised. One too many does no harm.
+    if (state.interrupt_status) signal_eventfd(irq_.get());
+    if (!(state.status & VIRTIO_CONFIG_S_DRIVER_OK)) return {};
+    if (state.status & VIRTIO_CONFIG_S_NEEDS_RESET) {
+        phase_ = Phase::kBroken;
+        return {};
+    }
+    if (auto activated = try_activate(state); !activated)
+        return std::unexpected(std::move(activated).error().with_context(device_->name()));
+    return {};
+}
 
 void MmioTransport::save_state(const State& state, RecordWriter& writer) {
     save_registers(state, writer);

@@ -64,7 +64,7 @@ struct RingRange {
     GuestAddress start;
     uint64_t size;
     uint64_t alignment;
-    std::byte* host = nullptr;
+    const std::byte* host = nullptr;
 };
 
 bool overlap(const RingRange& a, const RingRange& b) {
@@ -83,7 +83,7 @@ Chain& Chain::operator=(Chain&& other) noexcept {
     return *this;
 }
 
-// A chain that is neither returned nor given up is a request that the guest waits for in vain.
+// The guest would wait for ever for a chain that is neither pushed nor abandoned.
 Chain::~Chain() {
     CHECK(!owned());
 }
@@ -110,7 +110,7 @@ Result<Queue> Queue::create(const GuestMemory& memory, const QueueState& state, 
     queue.memory_ = &memory;
     queue.descriptors_ = rings[0].host;
     queue.available_ = rings[1].host;
-    queue.used_ = rings[2].host;
+    queue.used_ = static_cast<std::byte*>(memory.writable(state.used, rings[2].size)->host_address());
     queue.state_ = state;
     queue.published_ = state.next_used;
     queue.seen_available_ = state.next_available;
@@ -189,7 +189,9 @@ const char* Queue::follow(uint16_t head, Walk& walk) const {
         if (writable_seen && !writable) return "readable descriptor after a writable one";
         writable_seen = writable;
         if (descriptor.length > 0) {
-            const auto slice = memory_->slice({descriptor.address}, descriptor.length);
+            const GuestAddress at{descriptor.address};
+            const auto slice = writable ? std::optional<GuestSlice>(memory_->writable(at, descriptor.length))
+                                        : memory_->slice(at, descriptor.length);
             if (!slice) return "buffer outside of guest memory";
             if (segments == walk.storage.size()) return "more segments than the device takes";
             walk.storage[segments++] = *slice;
@@ -208,8 +210,15 @@ const char* Queue::follow(uint16_t head, Walk& walk) const {
     return "chain longer than its queue";
 }
 
+// The used ring has a few pages only: all of them are marked at once.
+void Queue::mark_used_ring() const {
+    if (memory_->tracks_writes()) [[unlikely]]
+        (void)memory_->writable(state_.used, available_event_offset(state_.size) + sizeof(uint16_t));
+}
+
 void Queue::push(Chain&& chain, uint32_t written) {
     CHECK(chain.owned());
+    mark_used_ring();
     const uint16_t slot = state_.next_used & (state_.size - 1);
     const UsedElement element{chain.head(), written};
     copy_to_shared(used_ + kRing + sizeof element * slot, &element, sizeof element);
@@ -225,6 +234,7 @@ void Queue::unpop(Chain&& chain) {
 
 bool Queue::publish() {
     if (!has_unpublished()) return false;
+    mark_used_ring();
     const uint16_t before = std::exchange(published_, state_.next_used);
     // Release: the used elements are visible before the index that covers them.
     store16_release(used_ + kIndex, published_);
@@ -238,6 +248,7 @@ bool Queue::publish() {
 
 void Queue::disable_notifications() {
     if (!enabled() || fault_) return;
+    mark_used_ring();
     // With EVENT_IDX nothing need be written: the driver kicks when its index passes the event index, which stays
     // behind.
     if (!event_idx_) store16(used_ + kFlags, VRING_USED_F_NO_NOTIFY);
@@ -245,6 +256,7 @@ void Queue::disable_notifications() {
 
 bool Queue::enable_notifications() {
     if (!enabled() || fault_) return false;
+    mark_used_ring();
     if (event_idx_)
         store16(used_ + available_event_offset(state_.size), state_.next_available);
     else

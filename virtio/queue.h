@@ -2,10 +2,14 @@
 //
 // Queue: one split virtqueue (virtio 1.2, section 2.7), the device's side of it.
 //
-// All three rings lie in guest memory and are the driver's to change at any moment. Each descriptor and index is copied
-// once, by one volatile or atomic read, and checked before it is used. Two kinds of fault are kept apart:
-//   - of a chain: the driver gets that chain back, the others are served;
-//   - of the ring itself: nothing in it can be trusted any more, and the device asks for a reset.
+// All three rings lie in guest memory, and the driver may change them at any moment. Each descriptor and index is
+// copied once, by one volatile or atomic read, and checked before it is used. There are two kinds of fault:
+//   - a fault of a chain: the driver gets that chain back, the others are served;
+//   - a fault of the ring: nothing in it can be trusted any more, and the device asks for a reset.
+//
+// While GuestMemory tracks writes, the queue marks the writable segments of a chain when it pops the chain, before a
+// device or the kernel can write to them, and its used ring before it writes there. So marks may only be taken while
+// no chain is in hand.
 //
 // Threads: a queue belongs to its device's loop. Between pop() and push() a chain has one owner, its Chain object.
 #pragma once
@@ -32,12 +36,12 @@ public:
     Chain& operator=(Chain&& other) noexcept;
     ~Chain();
 
-    /// What the driver wrote for the device, in order; may be used up in place (see cursor.h). Empty segments are left
-    /// out.
+    /// The segments that the driver wrote for the device, in order, without empty ones. A cursor may consume them in
+    /// place (see cursor.h).
     std::span<GuestSlice> readable() const { return readable_; }
-    /// What the device is to fill, in order. Always after the readable ones (section 2.7.4.2).
-    std::span<GuestSlice> writable() const { return writable_; }
-    /// Null, or what is wrong with the chain: then it has no segments and can only be pushed.
+    /// The segments that the device fills, in order. They follow the readable ones (section 2.7.4.2).
+    std::span<WritableSlice> writable() const { return as_writable(writable_); }
+    /// Null, or the fault of the chain: then it has no segments and can only be pushed.
     const char* fault() const { return fault_; }
     bool owned() const { return head_ != kNone; }
     uint16_t head() const { return head_; }
@@ -54,7 +58,7 @@ private:
     uint16_t head_ = kNone;
 };
 
-/// Where the driver placed a queue and how far both sides are: all of a queue that a snapshot needs.
+/// The places of a queue's rings and the positions in them: the whole state of a drained queue.
 struct QueueState {
     uint16_t size = 0;            ///< entries
     GuestAddress descriptors;     ///< descriptor table: 16 bytes an entry, aligned to 16
@@ -67,7 +71,7 @@ struct QueueState {
 class Queue {
 public:
     enum class Pop : uint8_t {
-        kEmpty,   ///< nothing there
+        kEmpty,   ///< no chain is available
         kChain,   ///< `chain` is filled; look at its fault() first
         kBroken,  ///< the ring is broken (see fault()): signal_needs_reset() and stop
     };
@@ -81,13 +85,13 @@ public:
 
     uint16_t size() const { return state_.size; }
     bool enabled() const { return state_.size != 0; }
-    /// What is wrong with the ring, or null.
+    /// The fault of the ring, or null.
     const char* fault() const { return fault_; }
 
     /// Takes the next available chain. `storage` receives its segments and must stay until the chain is done with; a
     /// chain with more segments than that is at fault. Storage of size() segments holds every legal chain.
     Pop pop(Chain& chain, std::span<GuestSlice> storage);
-    /// True if a chain may be waiting: a cheap look, for busy-polling.
+    /// True if a chain may be available. Cheap: for busy-polling.
     bool has_available() const { return enabled() && !fault_ && available_index() != state_.next_available; }
 
     /// Returns a chain with `written` bytes filled from the front of its writable segments. The driver sees it after
@@ -95,13 +99,15 @@ public:
     void push(Chain&& chain, uint32_t written);
     /// Puts the chain that was popped last back, as if it had not been popped: for a device that cannot take it on yet.
     void unpop(Chain&& chain);
-    /// Shows the driver all that was pushed since the last call. True if it wants an interrupt for it.
+    /// Shows the driver all chains that were pushed since the last call. True if the driver wants an interrupt for
+    /// them.
     [[nodiscard]] bool publish();
     bool has_unpublished() const { return state_.next_used != published_; }
 
     /// Asks the driver not to kick while the queue is being served.
     void disable_notifications();
-    /// Asks for kicks again. True if chains arrived meanwhile: serve them (and call this again), for no kick will tell.
+    /// Asks for kicks again. True if chains arrived before that: there is no kick for them, so serve them and call this
+    /// again.
     [[nodiscard]] bool enable_notifications();
 
     /// As of the last publish(). Chains that are popped and not pushed are lost to it: drain first.
@@ -115,11 +121,12 @@ private:
     };
     uint16_t available_index() const;
     const char* follow(uint16_t head, Walk& walk) const;
+    void mark_used_ring() const;
     Pop broken(const char* reason);
 
     const GuestMemory* memory_ = nullptr;
-    std::byte* descriptors_ = nullptr;  // host addresses of the rings: touched by volatile and atomic access only
-    std::byte* available_ = nullptr;
+    const std::byte* descriptors_ = nullptr;  // host addresses of the rings, for volatile and atomic access only
+    const std::byte* available_ = nullptr;
     std::byte* used_ = nullptr;
     QueueState state_;
     uint16_t published_ = 0;       // used index as the driver sees it

@@ -31,9 +31,9 @@ Outcome<> mmds_outcome(Result<void> result) {
 }
 
 /// Limits that a patch leaves out stay as they are.
-void merge(std::optional<config::RateLimiter>& limiter, const std::optional<config::RateLimiter>& patch) {
+void merge(std::optional<RateLimiterConfig>& limiter, const std::optional<RateLimiterConfig>& patch) {
     if (!patch) return;
-    config::RateLimiter merged = limiter.value_or(config::RateLimiter{});
+    RateLimiterConfig merged = limiter.value_or(RateLimiterConfig{});
     if (patch->bandwidth) merged.bandwidth = patch->bandwidth;
     if (patch->ops) merged.ops = patch->ops;
     limiter = merged;

@@ -6,7 +6,6 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "vmm/devices/rate_limits.h"
 #include "vmm/devices/vsock.h"
 
 namespace wisp {
@@ -34,17 +33,27 @@ uint64_t host_memory_mib() {
     return (static_cast<uint64_t>(info.totalram) + info.totalswap) * info.mem_unit / limits::kMiB;
 }
 
+MemoryBacking backing_of(const config::MachineConfig& wanted) {
+    switch (wanted.huge_pages) {
+        case config::HugePages::kTransparent:
+            return MemoryBacking::transparent_huge();
+        case config::HugePages::k2M:
+            return MemoryBacking::huge_tlb_2m();
+        default:
+            return MemoryBacking::anonymous();
+    }
+}
+
 }  // namespace
 
 Result<void> Machine::map_memory(const config::MachineConfig& wanted) {
-    using Pages = GuestMemory::Pages;
-    static constexpr Pages kPages[] = {Pages::kNormal, Pages::kTransparentHuge, Pages::kHugeTlb2M};
     // Density is made of oversubscription: it is allowed, and said.
     if (const uint64_t host_mib = host_memory_mib(); wanted.mem_size_mib > host_mib)
         LOG_WARNING("machine-config: mem_size_mib %lu is more than the %lu MiB of memory and swap that the host has",
                     wanted.mem_size_mib, host_mib);
     const auto ranges = boot::memory_ranges(wanted.mem_size_mib * limits::kMiB);
-    memory_ = TRY(GuestMemory::create(ranges, kPages[static_cast<size_t>(wanted.huge_pages)]));
+    memory_ = TRY(GuestMemory::create(ranges, backing_of(wanted)));
+    if (wanted.track_dirty_pages) memory_.track_writes();  // what KVM's log does not see
     return {};
 }
 
@@ -82,7 +91,7 @@ Result<void> Machine::add_platform_devices(const std::optional<config::Serial>& 
     const auto output = serial ? serial->serial_out_path : std::nullopt;
     console_ = TRY(Console::create(host_.loop, output, [fd = console_irq_.get()] { signal_eventfd(fd); }));
     if (serial && serial->rate_limiter && serial->rate_limiter->limits())
-        console_->limit(token_bucket_of(*serial->rate_limiter));
+        console_->limit(*serial->rate_limiter);
 
     TRY(ports_.insert(boot::kSerialPort, boot::kSerialPortCount, console_->serial(), "serial port"));
     TRY(ports_.insert(boot::kKeyboardDataPort, 1, i8042_.data_port(), "i8042 data"));
@@ -151,6 +160,7 @@ bool Machine::vcpus_stopped() const {
 
 void Machine::stop_devices() {
     const uint64_t number = ++pause_number_;
+    console_->pause();
     devices_running_ = slots_.size();
     for (Slot& slot : slots_) slot.paused = false;
     for (Slot& slot : slots_)
@@ -164,6 +174,7 @@ void Machine::stop_devices() {
 
 void Machine::go_on() {
     ++pause_number_;
+    console_->resume();
     for (Slot& slot : slots_) slot.transport->device().resume();
     for (const auto& vcpu : vcpus_) vcpu->resume();
 }

@@ -120,7 +120,7 @@ Result<void> MachineControl::send_ctrl_alt_del() {
 void MachineControl::close(Handler done) {
     closed_ = std::move(done);
     if (!done_) return close_devices();
-    deadline_.arm(limits::kCloseDeadline_ns);
+    deadline_.arm(limits::kEndGrace_ns);
 }
 
 void MachineControl::close_devices() {

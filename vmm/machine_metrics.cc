@@ -20,7 +20,7 @@ void visit(const I8042::Counters& counters, MetricsVisitor& visitor) {
 
 void visit(const Serial::Counters& counters, uint64_t rate_limited, MetricsVisitor& visitor) {
     visitor.group("uart");
-    visitor.count("error_count", counters.dropped);
+    visitor.count("error_count", 0);
     visitor.count("flush_count", 0);  // there is nothing to flush it by
     visitor.count("missed_read_count", counters.missed_read_count);
     visitor.count("missed_write_count", counters.missed_write_count);

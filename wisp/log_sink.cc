@@ -8,6 +8,8 @@ namespace wisp {
 LogSink::LogSink(std::string instance_id) {
     log::Config config;
     config.instance_id = std::move(instance_id);
+    file_ = reopen_nonblocking(config.fd);
+    if (file_.valid()) config.fd = file_.get();
     log::configure(std::move(config));
 }
 
@@ -17,8 +19,9 @@ Result<void> LogSink::configure(const config::Logger& wanted) {
     if (wanted.log_path) {
         file = TRY_CONTEXT("Failed to open target file", open_line_file(*wanted.log_path));
         config.fd = file.get();
+        config.sink = log::Config::Sink::kFile;
     }
-    if (wanted.level) config.level = static_cast<log::Level>(*wanted.level);
+    if (wanted.level) config.level = *wanted.level;
     if (wanted.show_level) config.show_level = *wanted.show_level;
     if (wanted.show_log_origin) config.show_origin = *wanted.show_log_origin;
     if (wanted.module) config.module = *wanted.module;

@@ -11,7 +11,8 @@
 
 namespace wisp {
 
-/// Where the log goes, and which of its lines: standard output and info, until configured otherwise.
+/// The owner of the log's sink. Until it is configured, lines of level Info go to standard output, reopened so that
+/// writes do not block.
 ///
 /// Threads: the loop's, while no other one logs: before vCPUs run.
 class LogSink {

@@ -48,7 +48,7 @@ void on_fatal_signal(int number, siginfo_t* info, void*) {
                                policy::call_name(info->si_syscall), info->si_syscall);
         line[length++] = '\n';
         say(STDERR_FILENO, line, static_cast<size_t>(length));
-        if (log::config().fd > STDERR_FILENO) say(log::config().fd, line, static_cast<size_t>(length));
+        if (log::config().sink == log::Config::Sink::kFile) say(log::config().fd, line, static_cast<size_t>(length));
         _exit(static_cast<int>(fatal.code));
     }
 }

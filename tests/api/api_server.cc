@@ -71,7 +71,7 @@ private:
 int run(const Arguments& arguments) {
     log::Config log;
     log.instance_id = arguments.id;
-    if (arguments.logger.level) log.level = static_cast<log::Level>(*arguments.logger.level);
+    if (arguments.logger.level) log.level = *arguments.logger.level;
     log::configure(log);
     auto loop = Loop::create();
     if (!loop) return 1;

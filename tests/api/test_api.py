@@ -6,6 +6,7 @@ Runs against build/api-server (the API with a machine that only takes notes), or
 
 import os
 import re
+import resource
 import socket
 import time
 from pathlib import Path
@@ -67,6 +68,23 @@ def test_log_lines_are_firecrackers():
     assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9} \[vm-1:", log, re.M)
 
 
+@pytest.mark.parametrize("path", ["/mmds", "//mmds", "/mmds/", "///mmds//", "http://host/mmds", "/nmds"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_metadata_is_not_logged_however_its_path_is_written(path, method):
+    with monitor("--level", "Debug") as server:
+        server.client.request("PUT", "/mmds", "{}")
+        server.client.request(method, path, '{"password":"hunter2"}')
+        server.client.request("GET", "/mmds")
+        assert "API server received" in server.log_text() and "hunter2" not in server.log_text()
+
+
+def test_a_cpu_template_is_logged_at_debug_only():
+    for level, shown in (("Info", False), ("Debug", True)):
+        with monitor("--level", level) as server:
+            server.client.request("PUT", "/cpu-config", '{"msr_modifiers":[]}')
+            assert ("msr_modifiers" in server.log_text()) == shown
+
+
 def test_requests_sent_ahead_are_answered_in_order():
     with monitor() as server:
         server.client.send(GET + b"GET / HTTP/1.1\r\n\r\nGET /nothing HTTP/1.1\r\n\r\n" + GET)
@@ -126,6 +144,47 @@ def test_a_chunked_body_is_held_to_the_limit_too():
         assert server.client.read()[0] == 400
 
 
+def test_a_body_over_the_limit_is_answered_however_much_of_it_comes():
+    """The client sends all of its body before it reads: it must find the answer, not a broken pipe."""
+    with monitor() as server:
+        body = b"x" * (4 << 20)
+        server.client.send(b"PUT /mmds HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        status, _, text = server.client.read()
+        assert status == 400 and f"Request payload with size {len(body)} is larger than the limit of 51200" in text
+
+
+def test_a_path_without_a_slash_is_an_empty_one():
+    with monitor() as server:
+        for target in ("version", "*", "http://localhost", "http:"):
+            status, _, body = server.client.request("GET", target)
+            assert status == 200 and '"app_name":"Firecracker"' in body, target
+        status, _, body = server.client.request("PUT", "machine-config", "{}")
+        assert status == 400 and "Invalid request method and/or path: PUT ." in body
+
+
+def test_a_method_that_nothing_answers_leaves_the_connection_usable():
+    with monitor() as server:
+        for method in ("POST", "HEAD", "OPTIONS"):
+            status, lines, body = server.client.request(method, "/version", "{}")
+            assert status == 400 and "Invalid HTTP Method: Unsupported HTTP method." in body
+            assert "Connection: keep-alive" in lines
+        assert server.client.request("GET", "/version")[0] == 200
+
+
+@pytest.mark.parametrize("header, text", [
+    ("Accept-Encoding: identity;q=0", "Invalid header. Reason: Invalid value. Key:Accept-Encoding; Value:identity;q=0"),
+    ("Accept-Encoding: *;q=0", "Invalid header. Reason: Invalid value. Key:Accept-Encoding; Value:*;q=0"),
+    ("Content-Length: x", "Invalid header. Reason: Invalid value. Key:Content-Length; Value: x"),
+    ("Foo", "Invalid header. Reason: Header is incorrectly formatted. Key: Foo"),
+])
+def test_headers_are_refused_in_firecrackers_words(header, text):
+    with monitor() as server:
+        server.client.send(f"GET / HTTP/1.1\r\n{header}\r\n\r\n".encode())
+        status, lines, body = server.client.read()
+        assert status == 400 and "Connection: close" in lines
+        assert body == '{ "error": "' + text + '\nAll previous unanswered requests will be dropped." }'
+
+
 @pytest.mark.parametrize("garbage", [
     b"hello\r\n\r\n", b"\0\1\2\3", b"GET / HTTP/2\r\n\r\n", b"GET / HTTP/1.1\r\nFoo\r\n\r\n",
     b"PUT / HTTP/1.1\r\nContent-Length: abc\r\n\r\n", b"PUT / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
@@ -133,7 +192,8 @@ def test_a_chunked_body_is_held_to_the_limit_too():
     b"PUT / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
     b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nFoo: " + b"a" * 100000 + b"\r\n\r\n",
     b"GET / HTTP/1.1\r\n" + b"Foo: a\r\n" * 10000 + b"\r\n",
-    b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"GET / HTTP/1.1\n\n", b"GET / HTTP/1.1\r\nA: b\nC: d\r\n\r\n",
+    b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}",
 ], ids=lambda garbage: repr(garbage[:30]))
 def test_what_is_not_http_gets_one_answer_and_the_end(garbage):
     with monitor() as server:
@@ -144,6 +204,7 @@ def test_what_is_not_http_gets_one_answer_and_the_end(garbage):
         try:
             status, _, body = server.client.read()
             assert status == 400 and body.startswith('{ "error": "')
+            server.client.socket.shutdown(socket.SHUT_WR)
             with pytest.raises((EOFError, ConnectionResetError)):
                 server.client.read()
         except ConnectionResetError:
@@ -189,6 +250,62 @@ def test_sixty_four_clients_at_a_time_and_more_in_turn():
         assert more[-1].request("GET", "/version")[0] == 200
         for client in clients + more:
             client.close()
+
+
+def half_sent_requests(server, count):
+    """Clients that have each sent half a request, which the server has read."""
+    clients = [contract.Client(server.api_sock) for _ in range(count)]
+    for client in clients:
+        client.send(b"GET /version HT")
+    return clients
+
+
+def test_half_sent_requests_shut_nobody_out():
+    with monitor() as server:
+        hostile = half_sent_requests(server, 128)
+        start = time.monotonic()
+        for _ in range(5):
+            client = contract.Client(server.api_sock)
+            assert client.request("GET", "/version")[0] == 200
+            client.close()
+        assert time.monotonic() - start < 8  # well before the time after which a stalled client is closed anyway
+        # The oldest made room, the youngest is still served.
+        hostile[-1].send(b"TP/1.1\r\n\r\n")
+        assert hostile[-1].read()[0] == 200
+        with pytest.raises((EOFError, ConnectionResetError)):
+            hostile[0].read()
+
+
+def test_half_sent_requests_that_are_overdue_go_before_idle_clients():
+    with monitor() as server:
+        assert server.client.request("GET", "/version")[0] == 200  # the oldest of all, and idle from now on
+        hostile = half_sent_requests(server, 127)
+        wait_until_stalled_s = 1.2  # longer than the grace
+        deadline = time.monotonic() + wait_until_stalled_s
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+        for _ in range(3):
+            assert contract.Client(server.api_sock).request("GET", "/version")[0] == 200
+        assert server.client.request("GET", "/version")[0] == 200
+        del hostile
+
+
+def test_clients_are_served_when_descriptors_run_out():
+    with monitor() as server:
+        pid = server.process.pid
+        used = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, used))
+        for _ in range(2):
+            clients = half_sent_requests(server, 40)
+            for _ in range(3):
+                client = contract.Client(server.api_sock)
+                assert client.request("GET", "/version")[0] == 200
+                client.close()
+            for client in clients:
+                client.close()
+        log = server.log_text()
+        assert log.count("no descriptors are left") >= 1
+        assert log.count("no descriptors are left") <= 3  # said once for each shortage
 
 
 def test_a_slow_client_is_cut_off_and_a_silent_one_is_not():

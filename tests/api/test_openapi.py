@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Holds api/openapi.yaml against what the server really answers: paths, methods, fields, and when they may be used."""
+"""Compares api/openapi.yaml with what the server really answers: paths, methods, fields, when they may be used, examples."""
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from test_api import ROOT, monitor
+from test_api import ROOT, has_taps, monitor
+
+sys.path.insert(0, str(ROOT / "tests/support"))
+import openapi
 
 yaml = pytest.importorskip("yaml")
 API = yaml.safe_load((ROOT / "api/openapi.yaml").read_text())
@@ -59,6 +65,24 @@ def body_of(path, method, operation):
     if path == "/snapshot/load":
         body["mem_file_path"] = "/nonexistent"
     return body
+
+
+def test_the_document_is_openapi():
+    assert openapi.faults(API) == []
+
+
+@pytest.mark.parametrize("change, fault", [
+    (lambda api: api["paths"]["/vm"]["patch"]["responses"].update({204: {"description": "x"}}), "it must be a string"),
+    (lambda api: api["paths"]["/vm"]["patch"].pop("responses"), "lacks responses"),
+    (lambda api: api["components"]["schemas"].pop("Vm"), "does not exist"),
+    (lambda api: api["components"]["schemas"]["Vm"]["required"].append("foo"), "which is no property"),
+    (lambda api: api["components"]["requestBodies"]["Vm"]["content"]["application/json"].update(example={"state": "x"}), "is none of"),
+    (lambda api: api["components"]["schemas"]["Drive"].update(propertis={}), "may not have 'propertis'"),
+], ids=str)
+def test_the_check_of_the_document_finds_what_is_wrong(change, fault):
+    api = yaml.safe_load((ROOT / "api/openapi.yaml").read_text())
+    change(api)
+    assert any(fault in line for line in openapi.faults(api))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=name)
@@ -123,3 +147,74 @@ def test_before_and_after_the_start():
             _, text = send(server.client, path, method, body_of(path, method, details))
             refused = "not supported after starting" in text or "PCI is not enabled" in text
             assert refused == ("x-after-start" not in details), (method, path, text)
+
+
+# ---- examples ----
+
+# In an order in which a client could send them: what comes later needs what came before.
+ORDER = ["put /logger", "put /metrics", "put /machine-config", "patch /machine-config", "put /cpu-config", "put /boot-source", "put /drives/{id}",
+         "put /network-interfaces/{id}", "put /vsock", "put /serial", "put /mmds/config", "put /mmds", "patch /mmds", "put /actions",
+         "patch /drives/{id}", "patch /network-interfaces/{id}", "patch /vm", "put /snapshot/create"]
+FILES = ("vmlinux", "rootfs.ext4", "other.ext4", "log", "metrics", "console", "state", "memory")
+
+
+def media_of(operation):
+    return resolve(operation["requestBody"])["content"]["application/json"] if "requestBody" in operation else None
+
+
+def run_example(server, path, method, body):
+    """Sends an example to a server in whose folder its files are."""
+    path = path.replace("{id}", body.get("drive_id") or body.get("iface_id") or "")
+    text = json.dumps(body).replace("/srv/vm/", server.tmp + "/")
+    return server.client.request(method.upper(), path, text)
+
+
+def prepare(server):
+    for name in FILES:
+        (Path(server.tmp) / name).write_bytes(bytes(4096))
+
+
+def test_each_example_of_a_request_is_accepted():
+    bodies = {f"{method} {path}": (path, method, details) for path, method, details in OPERATIONS if "requestBody" in details}
+    assert set(ORDER) == set(bodies) - {"put /snapshot/load"}  # which has a test of its own
+    taps = has_taps()
+    with monitor() as server:
+        prepare(server)
+        if taps:
+            subprocess.run(["ip", "tuntap", "add", "tap0", "mode", "tap"], check=False)
+        for one in ORDER:
+            path, method, details = bodies[one]
+            if not taps and ("network-interfaces" in path or path == "/mmds/config"):
+                continue
+            if not taps and path == "/mmds" and method == "patch":
+                continue
+            found = openapi.examples(media_of(details))
+            assert found, f"{one} has no example"
+            for body in found:
+                status, _, answer = run_example(server, path, method, body)
+                assert str(status) in details["responses"] and status < 300, (one, body, answer)
+
+
+def test_the_example_of_a_load_reaches_the_machine():
+    with monitor() as server:
+        prepare(server)
+        details = API["paths"]["/snapshot/load"]["put"]
+        for body in openapi.examples(media_of(details)):
+            status, _, answer = run_example(server, "/snapshot/load", "put", body)
+            assert status == 400 and "this machine cannot be restored" in answer  # it is one that only takes notes
+
+
+@pytest.mark.parametrize("operation", [one for one in OPERATIONS if one[1] == "get"], ids=name)
+def test_answers_are_what_the_document_says(operation):
+    path, method, details = operation
+    with monitor() as server:
+        status, lines, body = server.client.request("GET", path)
+        response = resolve(details["responses"][str(status)])
+        (media_type, media), = response["content"].items()
+        assert any(line.startswith(f"Content-Type: {media_type}") for line in lines)
+        if media_type == "application/json":
+            checker = openapi.Checker(API)
+            checker.value(json.loads(body), media["schema"], path)
+            for example in openapi.examples(media):
+                assert set(example) == set(json.loads(body)), path
+            assert checker.faults == []

@@ -25,7 +25,7 @@ struct Descriptor {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     static const GuestMemory memory = fuzz::guest_memory(kMemory);
-    std::byte* const host = memory.regions()[0].host;
+    std::byte* const host = fuzz::host_bytes(memory);
     memset(host, 0, kMemory);
     fuzz::Input input(data, size);
     BlockLimits limits;
@@ -59,7 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     GuestSlice storage[kSize];
     Chain chain;
     if (queue->pop(chain, storage) != Queue::Pop::kChain) return 0;
-    GuestSlice status;
+    WritableSlice status;
     const auto request = parse_block_request(chain, limits, status);
     if (request) {
         uint64_t bytes = 0;

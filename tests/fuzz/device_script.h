@@ -20,7 +20,7 @@ protected:
 
     /// Rings from 0 on, 16 KiB apart.
     DeviceScript(const GuestMemory& memory, Input input, unsigned queues)
-        : memory_(memory), host_(memory.regions()[0].host), input_(input), queues_(queues) {
+        : memory_(memory), host_(host_bytes(memory)), input_(input), queues_(queues) {
         for (unsigned i = 0; i < queues; ++i) drivers_.emplace_back(host_, kMemory, ring(i));
     }
 
@@ -108,7 +108,7 @@ public:
             be_quiet();
             return guest_memory(kMemory);
         }();
-        memset(memory.regions()[0].host, 0, kMemory);
+        memset(host_bytes(memory), 0, kMemory);
         Script(memory, Input(data, size)).run();
         return 0;
     }

@@ -50,9 +50,14 @@ private:
 /// Guest memory of `size` bytes at 0.
 inline GuestMemory guest_memory(uint64_t size) {
     const GuestMemory::Range range[] = {{GuestAddress{0}, size}};
-    auto memory = GuestMemory::create(range, GuestMemory::Pages::kNormal);
+    auto memory = GuestMemory::create(range, MemoryBacking::anonymous());
     CHECK(memory.has_value());
     return *std::move(memory);
+}
+
+/// All of such memory as the guest's own processor reaches it.
+inline std::byte* host_bytes(const GuestMemory& memory) {
+    return static_cast<std::byte*>(memory.writable({0}, memory.total_size())->host_address());
 }
 
 /// No lines: a run makes millions of mistakes.

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a client sends, in pieces that the first byte decides. However it is cut, it means the same.
+// What a client or a guest sends, in pieces of a size that the first byte decides. However it is cut, it means the
+// same.
 #include <string>
 
-#include "api/request_reader.h"
+#include "base/limits.h"
+#include "http/request_reader.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace wisp;
-using api::RequestReader;
+using http::RequestReader;
 
 namespace {
 
@@ -15,7 +17,7 @@ constexpr size_t kMaxBody = 1000;
 
 /// What was read, in words.
 std::string read_all(std::string_view text, size_t piece) {
-    RequestReader reader(kMaxBody);
+    RequestReader reader({limits::kHttpRequestLine, limits::kHttpHead, kMaxBody});
     std::string said;
     while (!text.empty()) {
         std::string_view bytes = text.substr(0, piece);
@@ -24,15 +26,16 @@ std::string read_all(std::string_view text, size_t piece) {
             const size_t before = bytes.size();
             const auto step = reader.read(bytes);
             CHECK(bytes.size() <= before);
-            if (step == RequestReader::Step::kError) return said + "error";
+            if (step == RequestReader::Step::kRefused) return said + reader.refusal().reason;
             if (step == RequestReader::Step::kMore) {
                 CHECK(bytes.empty());
                 break;
             }
             if (step == RequestReader::Step::kRequest) {
-                const api::Request request = reader.take_request();
+                const http::Request request = reader.take_request();
                 CHECK(request.body.size() <= kMaxBody);
-                said += "[" + request.body + "]";
+                CHECK(request.headers.size() <= limits::kHttpHead);
+                said += "[" + request.path + "|" + request.headers + "|" + request.body + "]";
             }
             CHECK(bytes.size() < before || step == RequestReader::Step::kContinue ||
                   step == RequestReader::Step::kRequest);

@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         const auto length = input.take<uint16_t>();
         now_ms += input.take<uint8_t>() * 64u;
         endpoint.receive(input.bytes(length), now_ms);
-        CHECK(endpoint.connections() <= TcpEndpoint::kMaxConnections);
+        CHECK(endpoint.connections() <= limits::kMmdsConnections);
         for (unsigned i = 0; i < kMostAnswers; ++i) {
             const size_t sent = endpoint.transmit(frame, now_ms);
             CHECK(sent <= sizeof frame);

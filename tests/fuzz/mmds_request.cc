@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HTTP requests of a guest to the metadata service.
+// HTTP requests of a guest to the metadata service, from their bytes to the answers.
+#include "base/limits.h"
 #include "tests/fuzz/fuzz.h"
 #include "vmm/config/json.h"
 #include "vmm/mmds/service.h"
@@ -20,11 +21,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     config.version = flags & 1 ? config::MmdsVersion::kV2 : config::MmdsVersion::kV1;
     config.imds_compat = flags & 2;
     service.configure(config);
+    http::RequestReader reader({limits::kMmdsReceiveBuffer, limits::kMmdsReceiveBuffer, limits::kMmdsBody});
     std::string_view text = input.text();
-    while (const size_t length = Service::request_length(text)) {
-        CHECK(length <= text.size());
-        CHECK(service.answer(std::string(text.substr(0, length)), 1'000'000).starts_with("HTTP/1.1 "));
-        text.remove_prefix(length);
+    for (;;) {
+        const auto step = reader.read(text);
+        if (step == http::RequestReader::Step::kRefused)
+            CHECK(Service::refuse(reader.refusal()).starts_with("HTTP/1.1 400 "));
+        if (step != http::RequestReader::Step::kRequest) break;
+        CHECK(service.answer(reader.take_request(), 1'000'000).starts_with("HTTP/1.1 "));
     }
     return 0;
 }

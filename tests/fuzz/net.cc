@@ -31,7 +31,7 @@ public:
         if (flags & 1) {
             CHECK(store_.put(*config::parse_json_strict(R"({"latest":{"meta-data":{"ami":"x"}}})")));
             service_.configure({});
-            auto port = std::make_unique<mmds::Port>(service_, mmds::kMmdsAddress);
+            auto port = std::make_unique<mmds::Port>(loop(), service_, mmds::kMmdsAddress);
             port_ = port.get();
             config.responder = std::move(port);
         }

@@ -17,7 +17,8 @@ namespace {
 constexpr uint64_t kMemory = 256 << 10;
 constexpr unsigned kMostChains = 2000;
 
-void check_in_memory(const GuestMemory& memory, std::span<GuestSlice> slices) {
+template <class Slices>
+void check_in_memory(const GuestMemory& memory, const Slices& slices) {
     const auto& region = memory.regions()[0];
     for (const GuestSlice& slice : slices) {
         const auto* const start = static_cast<const std::byte*>(slice.host_address());
@@ -39,10 +40,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     state.next_available = input.take<uint16_t>();
     state.next_used = input.take<uint16_t>();
     const auto features = input.take<uint64_t>();
-    const auto& region = memory.regions()[0];
-    memset(region.host, 0, kMemory);
+    std::byte* const host = fuzz::host_bytes(memory);
+    memset(host, 0, kMemory);
     const auto content = input.bytes(kMemory);
-    if (!content.empty()) memcpy(region.host, content.data(), content.size());
+    if (!content.empty()) memcpy(host, content.data(), content.size());
 
     auto queue = Queue::create(memory, state, features, limits::kMaxQueueSize);
     if (!queue) return 0;

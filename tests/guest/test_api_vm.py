@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 
+import prometheus_lint
 import pytest
 import wisp
 from api import ApiVm, Refused
@@ -251,10 +252,37 @@ def test_a_metrics_fifo_without_a_reader_holds_nothing_up(tmp_path):
     assert len(lines) > 5 and missed > 50
 
 
+ONCE = "Reinitialization of metrics not allowed."
+
+
+def test_metrics_are_configured_once_by_flag_and_api(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    with ApiVm(tmp_path, "--metrics-path", str(first)) as vm:
+        with pytest.raises(Refused, match=ONCE):
+            vm.put("/metrics", {"metrics_path": str(second)})
+        vm.configure(wisp.guest("first"))
+        vm.act("InstanceStart")
+        vm.act("FlushMetrics")
+        assert len(lines_of(first)) == 2 and not second.exists()
+    with ApiVm(tmp_path) as vm:
+        vm.put("/metrics", {"metrics_path": str(first)})
+        with pytest.raises(Refused, match=ONCE):
+            vm.put("/metrics", {"metrics_path": str(second)})
+
+
+def test_metrics_are_configured_once_by_flag_and_machine_file(tmp_path):
+    config = wisp.machine(wisp.guest("first"), metrics={"metrics_path": str(tmp_path / "second")})
+    run = wisp.run(tmp_path, config, "--metrics-path", str(tmp_path / "first"))
+    assert run.code == wisp.EXIT_BAD_CONFIGURATION and ONCE in run.errors + run.output
+
+
 def prometheus(text):
     """{name with labels: value}, and {family: type}; checks the format on the way."""
     values, types = {}, {}
+    prometheus_lint.check(text)
     for line in text.splitlines():
+        if line.startswith("# HELP "):
+            continue
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split(" ")
             assert name not in types, f"{name} stands in two places"

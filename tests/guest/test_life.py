@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a VM ends, and what the process says and returns then."""
+import fcntl
 import json
 import os
 import signal
@@ -195,3 +196,30 @@ def test_a_kernel_file_may_change_under_a_running_vm(tmp_path, change):
         result = vm.wait()
     assert result.code == wisp.EXIT_OK, result
     assert result.guest_status == 0, "the guest found other bytes in its kernel than it was loaded with"
+
+
+def test_output_that_is_not_read_does_not_stop_the_guest(tmp_path):
+    """The guest echoes more than pipe and UART hold, then resets: what does not fit is dropped and counted."""
+    (tmp_path / "machine.json").write_text(json.dumps(wisp.machine(wisp.guest("serial"))))
+    metrics = tmp_path / "metrics"
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen([*wisp.COMMAND, "--no-api", "--config-file", tmp_path / "machine.json",
+                                "--metrics-path", metrics], stdin=subprocess.PIPE, stdout=write_end)
+    os.close(write_end)
+    try:
+        process.communicate(b"x" * 30000 + b"q", timeout=wisp.LIMIT_S)
+        assert process.returncode == wisp.EXIT_OK
+    finally:
+        process.kill()
+        process.wait()
+        os.close(read_end)
+    lines = [json.loads(line) for line in metrics.open()]
+    assert sum(line["uart"]["missed_write_count"] for line in lines) > 5000
+    assert sum(line["uart"]["write_count"] for line in lines) > 30000
+
+
+def test_a_guest_that_marks_its_boot_again_and_again_does_not_fill_the_log(tmp_path):
+    result = wisp.run(tmp_path, wisp.machine(wisp.guest("boot_timer_flood")), "--boot-timer")
+    assert result.code == wisp.EXIT_OK, result
+    assert 10 <= result.output.count("Guest-boot-time") <= 100, result

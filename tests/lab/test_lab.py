@@ -30,7 +30,7 @@ def environment(build):
 
 
 def start(build, *args, **more):
-    def notice_signals():  # whoever runs the tests in the background may have them ignored
+    def notice_signals():  # a test run in the background may have inherited them as ignored
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command lines that clients send by default: whatever they say of interrupt controllers, buses and tables, the guest boots,
-and its drive, network interface and vsock device interrupt."""
+"""The command lines that clients send by default, with their words on interrupt controllers, buses and tables: the guest boots, and its
+drive, network interface and vsock device interrupt."""
 import re
 
 import net
@@ -11,6 +11,8 @@ from test_boot import INITRD_STOCK, KERNEL, ROOTFS, stock_kernel
 
 SDK = "console=ttyS0 noapic reboot=k panic=1 pci=off nomodules"  # the Go SDK, firectl, firecracker-containerd
 KATA = "console=ttyS0 reboot=k panic=1 acpi=off pci=off iommu=off"  # Kata Containers
+# Debian's kernel finds its devices by ACPI alone, whose tables say that there is no other interrupt controller than the IO-APIC.
+STOCK = "console=ttyS0 reboot=k panic=1 pci=off iommu=off"
 
 
 def interrupts(output, device):
@@ -21,12 +23,8 @@ def interrupts(output, device):
 
 
 @pytest.mark.parametrize("vcpus", [1, 4])
-@pytest.mark.parametrize("kernel, arguments, controller", [
-    ("own", SDK, "IO-APIC"),  # it has no driver for the other one, and ignores noapic
-    ("own", KATA, "IO-APIC"),
-    ("stock", SDK, "XT-PIC"),
-])
-def test_devices_interrupt(tmp_path, kernel, arguments, controller, vcpus):
+@pytest.mark.parametrize("kernel, arguments", [("own", SDK), ("own", KATA), ("stock", STOCK)])
+def test_devices_interrupt(tmp_path, kernel, arguments, vcpus):
     own = kernel == "own"
     with net.tap() as tap:
         address = f"ip addr add {tap.guest}/24 dev eth0; ip link set eth0 up"
@@ -36,10 +34,10 @@ def test_devices_interrupt(tmp_path, kernel, arguments, controller, vcpus):
                               vsock={"guest_cid": 3, "uds_path": f"{tmp_path}/v"},
                               **{"network-interfaces": [net.interface(tap.name)]})
         with wisp.Vm(tmp_path, config) as vm:
-            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S, vm)
             output = agent.shell(f"{address}; ping -c 2 -W 10 {tap.host}; nproc; cat /proc/interrupts").output.decode()
             assert " 0% packet loss" in output and f"\n{vcpus}\n" in output, output
-            assert controller in output, output
+            assert "IO-APIC" in output, output
             assert all(interrupts(output, f"virtio{number}") > 0 for number in range(3)), output
             agent.start(["poweroff", "-f"]).turn(5)
             assert vm.wait().code == wisp.EXIT_OK

@@ -121,7 +121,7 @@ def test_a_linux_guest_with_network_and_vsock(base, namespace, own_processes):
 
 
 def remove_cgroups():
-    """What is left to whoever started the jail: empty groups."""
+    """The groups stay, empty, for the program that started the jail to remove."""
     for path in sorted(cgroups(), key=len, reverse=True):
         for _ in range(1000):
             try:

@@ -37,7 +37,7 @@ def guest(tmp_path, *flags, **more):
     """A guest whose agent listens; in the end it powers off, which must remove the socket."""
     with wisp.Vm(tmp_path, machine(tmp_path, **more), *flags) as vm:
         try:
-            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S, vm)
         except TimeoutError as error:
             raise wisp.TimedOut(f"{error}\n{vm.output}") from None
         agent.vm = vm
@@ -70,7 +70,7 @@ def test_commands_their_output_and_exit_status(tmp_path):
 def test_the_agent_is_started_only_if_asked_for(tmp_path):
     with wisp.Vm(tmp_path, machine(tmp_path, args=BOOT_ARGS), "--boot-timer") as vm:
         vm.wait_for("Guest-boot-time")
-        # The guest answers, so its driver is up: nobody listens there.
+        # The guest answers, so its driver is up: no program listens on that port.
         with pytest.raises(vsock_agent.Refused):
             vsock_agent.connect(f"{tmp_path}/v", vsock_agent.PORT, wisp.LIMIT_S)
 
@@ -189,7 +189,7 @@ def test_the_guest_connects_to_the_host(tmp_path):
         client.end_input()
         assert client.wait().output == b"from the host"
         assert stream.recv(1) == b""
-        result = agent.run(["vsock-connect", "5002"])  # nobody listens there
+        result = agent.run(["vsock-connect", "5002"])  # no host program listens there
         assert result.status == 1 and b"cannot connect" in result.errors
 
 
@@ -405,7 +405,7 @@ def test_pause_and_resume_in_the_middle_of_a_transfer(tmp_path):
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         try:
-            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S, vm)
         except TimeoutError as error:
             raise wisp.TimedOut(str(error)) from None
         command = agent.start(["cat"])
@@ -439,4 +439,4 @@ def test_a_path_that_is_taken_is_a_bad_configuration(tmp_path):
     result = wisp.run(tmp_path, machine(tmp_path))
     assert result.code == wisp.EXIT_BAD_CONFIGURATION
     assert re.search(r"vsock: uds_path: cannot bind to .*/v, which is there already .*: Address already in use", result.errors)
-    assert (tmp_path / "v").exists(), "the file is somebody else's"
+    assert (tmp_path / "v").exists(), "the file belongs to another process"

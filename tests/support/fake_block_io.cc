@@ -67,7 +67,7 @@ int64_t FakeBlockIo::perform(const BlockTransfer& transfer) {
     if (chance(faults_.cut_short)) length = 1 + random_() % length;
     std::vector<GuestSlice> slices(transfer.slices.begin(), transfer.slices.end());
     if (transfer.kind == BlockTransfer::Kind::kRead)
-        virtio::Writer(slices).write_some({at, length});
+        virtio::Writer(as_writable(slices)).write_some({at, length});
     else
         virtio::Reader(slices).read_some({at, length});
     return static_cast<int64_t>(length);

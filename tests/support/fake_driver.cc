@@ -13,7 +13,7 @@ namespace wisp::test {
 
 GuestMemory make_memory() {
     const GuestMemory::Range ranges[] = {{{0}, 16 << 20}, {{0x1'0000'0000}, 1 << 20}};
-    auto memory = GuestMemory::create(ranges, GuestMemory::Pages::kNormal);
+    auto memory = GuestMemory::create(ranges, MemoryBacking::anonymous());
     CHECK(memory.has_value());
     return *std::move(memory);
 }

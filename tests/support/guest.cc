@@ -8,7 +8,7 @@
 namespace wisp::test {
 
 GuestMemory machine_memory(uint64_t bytes) {
-    auto memory = GuestMemory::create(boot::memory_ranges(bytes), GuestMemory::Pages::kNormal);
+    auto memory = GuestMemory::create(boot::memory_ranges(bytes), MemoryBacking::anonymous());
     REQUIRE(memory.has_value());
     return *std::move(memory);
 }

@@ -109,14 +109,16 @@ class Agent:
     def __init__(self, uds_path, port=PORT):
         self.uds_path, self.port = uds_path, port
 
-    def wait(self, limit_s=120):
-        """Until the guest is up and its agent listens."""
+    def wait(self, limit_s=120, vm=None):
+        """Until the guest is up and its agent listens. With `vm` (a wisp.Vm), a VM that ends first is no reason to wait on."""
         deadline = time.monotonic() + limit_s
         while True:
             try:
                 connect(self.uds_path, self.port, limit_s).close()
                 return self
             except (Refused, FileNotFoundError, ConnectionRefusedError, TimeoutError):
+                if vm and vm.process.poll() is not None:
+                    raise ConnectionError(f"the VM ended before its agent listened:\n{vm.wait()}") from None
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"no agent within {limit_s} s{standstill.report()}") from None
                 time.sleep(0.05)

@@ -161,10 +161,10 @@ TEST_CASE_METHOD(Fixture, "a patch reaches a drive that exists, and the configur
     controller.patch_drive({.drive_id = "a"}, handler());
     CHECK(last.find("expected different backend") != std::string::npos);
     CHECK(notes.calls.size() == 1);
-    config::RateLimiter ops;
-    ops.ops = config::TokenBucket{.size = 1, .refill_time = 2};
-    config::RateLimiter bandwidth;
-    bandwidth.bandwidth = config::TokenBucket{.size = 3, .refill_time = 4};
+    RateLimiterConfig ops;
+    ops.ops = TokenBucketConfig{.size = 1, .refill_time_ms = 2};
+    RateLimiterConfig bandwidth;
+    bandwidth.bandwidth = TokenBucketConfig{.size = 3, .refill_time_ms = 4};
     controller.patch_drive({.drive_id = "a", .path_on_host = "/dev/zero", .rate_limiter = ops}, handler());
     CHECK(last == "ok");
     controller.patch_drive({.drive_id = "a", .rate_limiter = bandwidth}, handler());

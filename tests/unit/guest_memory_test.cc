@@ -13,7 +13,7 @@ namespace {
 
 GuestMemory two_regions() {
     const GuestMemory::Range ranges[] = {{{0}, 0x10000}, {{0x100000}, 0x20000}};
-    auto memory = GuestMemory::create(ranges, GuestMemory::Pages::kNormal);
+    auto memory = GuestMemory::create(ranges, MemoryBacking::anonymous());
     REQUIRE(memory.has_value());
     return *std::move(memory);
 }

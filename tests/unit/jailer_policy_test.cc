@@ -113,7 +113,7 @@ TEST_CASE("policies: every call that no rule names is refused", "[filters]") {
 }
 
 TEST_CASE("policies: arguments are checked", "[filters]") {
-    for (const Phase phase : {Phase::kSetUp, Phase::kLoop, Phase::kControl, Phase::kVcpu}) {
+    for (const Phase phase : {Phase::kSetUp, Phase::kLoop, Phase::kControl, Phase::kVcpu, Phase::kDrive}) {
         CHECK(in_filter(phase, [] {
                   if (!refused(SYS_mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS)) return 1;
                   if (!refused(SYS_mprotect, 0, 4096, PROT_EXEC)) return 2;
@@ -121,7 +121,7 @@ TEST_CASE("policies: arguments are checked", "[filters]") {
                   if (!refused(SYS_ioctl, -1, KVM_RUN | 0x80000000)) return 4;
                   if (refused(SYS_ioctl, -1, KVM_RUN) != false) return 5;
                   return 0;
-              }) == (phase == Phase::kLoop || phase == Phase::kControl ? 5 : 0));
+              }) == (phase == Phase::kSetUp || phase == Phase::kVcpu ? 0 : 5));
     }
     CHECK(in_filter(Phase::kVcpu, [] {
               if (!refused(SYS_ioctl, -1, KVM_CREATE_VM)) return 1;

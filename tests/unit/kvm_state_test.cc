@@ -260,7 +260,10 @@ TEST_CASE("the state of two vCPUs and their VM is the same in a second VM", "[st
 
     TestVm second = test_vm(kvm, 2);
     for (unsigned id = 0; id < 2; ++id) {
-        const VcpuState wanted = *restored<VcpuState>(vcpus[id]);
+        const auto read = restored<VcpuState>(vcpus[id]);
+        INFO((read ? "" : read.error().message));
+        REQUIRE(read.has_value());
+        const VcpuState& wanted = *read;
         const auto applied = wanted.apply(second.vcpus[id], xsave_size);
         INFO((applied ? "" : applied.error().message));
         REQUIRE(applied.has_value());
@@ -278,7 +281,10 @@ TEST_CASE("the state of two vCPUs and their VM is the same in a second VM", "[st
         CHECK(without_time(got.msrs) == without_time(wanted.msrs));
         CHECK(*second.vcpus[id].msr(kMsrTsc) >= std::ranges::find(wanted.msrs, kMsrTsc, &MsrValue::index)->value);
     }
-    const auto applied = restored<VmState>(vm_bytes)->apply(second.vm, VmState::Time::kContinue);
+    const auto vm_state = restored<VmState>(vm_bytes);
+    INFO((vm_state ? "" : vm_state.error().message));
+    REQUIRE(vm_state.has_value());
+    const auto applied = vm_state->apply(second.vm, VmState::Time::kContinue);
     INFO((applied ? "" : applied.error().message));
     REQUIRE(applied.has_value());
     const VmState got = *VmState::capture(second.vm);
@@ -318,11 +324,11 @@ TEST_CASE("an MSR that this host does not have is named, or skipped where it is 
 TEST_CASE("a pause is told to kvmclock, and a guest without kvmclock has none to tell", "[state][kvm]") {
     const Kvm kvm = *Kvm::open();
     const TestVm made = test_vm(kvm, 1);
-    CHECK(made.vcpus[0].mark_paused() == false);
+    CHECK_FALSE(made.vcpus[0].note_pause());
     REQUIRE(made.vcpus[0].set_cpuid(*kvm.supported_cpuid()).has_value());
     const kvm_msr_entry system_time[] = {{0x4b564d01, 0, 0x1000 | 1}};
     REQUIRE(made.vcpus[0].set_msrs(system_time).has_value());
-    CHECK(made.vcpus[0].mark_paused() == true);
+    CHECK(made.vcpus[0].note_pause());
 }
 
 TEST_CASE("the dirty log of a slot that nothing wrote is empty", "[state][kvm]") {

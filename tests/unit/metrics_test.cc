@@ -58,19 +58,29 @@ TEST_CASE("Prometheus: samples of one name stand together, sums of devices are l
     page.count("metrics_fails", 0);
     page.value("now", 5);
     page.latency("flush_agg", LatencySummary{1, 2, 3, 2});
+    page.group("latencies_us");
+    page.value("pause_vm", 1'500'000);
+    page.group("api_server");
+    page.value("process_startup_time_us", 7);
     const std::string text = page.text();
     CHECK(text.starts_with(
+        "# HELP wisp_block_read_total Firecracker's block.read_count\n"
         "# TYPE wisp_block_read_total counter\nwisp_block_read_total{id=\"a\"} 7\nwisp_block_read_total{id=\"b\"} 7\n"
+        "# HELP wisp_block_read_seconds Firecracker's block.read_agg\n"
         "# TYPE wisp_block_read_seconds histogram\nwisp_block_read_seconds_bucket{id=\"a\",le=\"0.000002000\"} 0\n"
         "wisp_block_read_seconds_bucket{id=\"a\",le=\"0.000004000\"} 1\n"));
     CHECK(text.find("wisp_block_read_seconds_bucket{id=\"a\",le=\"+Inf\"} 1\nwisp_block_read_seconds_sum{id=\"a\"} "
                     "0.000003000\n") != std::string::npos);
     CHECK(text.find(" 14\n") == std::string::npos);
+    const auto has = [&](const char* part) { return text.find(part) != std::string::npos; };
+    CHECK(has("# TYPE wisp_logger_metrics_fails_total counter\nwisp_logger_metrics_fails_total 0\n"));
+    CHECK(has("# TYPE wisp_logger_now gauge\nwisp_logger_now 5\n"));
     CHECK(
-        text.ends_with("# TYPE wisp_logger_metrics_fails_total counter\nwisp_logger_metrics_fails_total 0\n"
-                       "# TYPE wisp_logger_now gauge\nwisp_logger_now 5\n"
-                       "# TYPE wisp_logger_flush_seconds summary\nwisp_logger_flush_seconds_sum 0.000003000\n"
-                       "wisp_logger_flush_seconds_count 2\n"));
+        has("# TYPE wisp_logger_flush_seconds summary\nwisp_logger_flush_seconds_sum 0.000003000\n"
+            "wisp_logger_flush_seconds_count 2\n"));
+    // Firecracker's microseconds become seconds, which is what Prometheus wants.
+    CHECK(has("# TYPE wisp_latencies_pause_vm_seconds gauge\nwisp_latencies_pause_vm_seconds 1.500000000\n"));
+    CHECK(text.ends_with("\nwisp_api_server_process_startup_time_seconds 0.000007000\n"));
 }
 
 namespace {

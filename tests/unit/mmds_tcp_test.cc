@@ -188,10 +188,10 @@ TEST_CASE_METHOD(Guest, "a guest that does not acknowledge is given up") {
 TEST_CASE_METHOD(Guest, "what a guest can make us hold is bounded") {
     SECTION("connections") {
         for (int i = 0; i < 100; ++i, ++port) send(tcp::kSyn);
-        CHECK(endpoint.connections() == TcpEndpoint::kMaxConnections);
-        now += TcpConnection::kIdle_ms;
+        CHECK(endpoint.connections() == limits::kMmdsConnections);
+        now += limits::kMmdsIdle_ms;
         send(tcp::kSyn);
-        CHECK(endpoint.connections() == TcpEndpoint::kMaxConnections);
+        CHECK(endpoint.connections() == limits::kMmdsConnections);
         CHECK(endpoint.counters().connections_destroyed == 1);
     }
     SECTION("a request without an end") {
@@ -244,6 +244,127 @@ TEST_CASE_METHOD(Guest, "no frame breaks it") {
             for (int j = 0; j < 100 && endpoint.transmit(out, now); ++j) {
             }
         now += random() % 500;
-        REQUIRE(endpoint.connections() <= TcpEndpoint::kMaxConnections);
+        REQUIRE(endpoint.connections() <= limits::kMmdsConnections);
     }
+}
+
+TEST_CASE_METHOD(Guest, "an acknowledgement of what was never sent changes nothing") {
+    REQUIRE(data.put(*config::parse_json_strict("{\"a\":\"" + std::string(20000, 'x') + "\"}")));
+    open();
+    say(kGet);
+    REQUIRE(take());
+    const uint64_t made = endpoint.answer_bytes();
+    const uint32_t true_expected = expected;
+    // All of the answer, of which one segment was sent; and then the next request, again and again.
+    for (int i = 0; i < 256; ++i) {
+        expected = true_expected + 18'700;
+        say(kGet);
+        Frame frame(TcpEndpoint::kMaxFrame);
+        endpoint.transmit(frame, now);
+    }
+    CHECK(endpoint.answer_bytes() == made);
+    // The sequence numbers of the guest's data were never taken.
+    sequence -= 256 * static_cast<uint32_t>(sizeof kGet - 1);
+    expected = true_expected;
+    for (int i = 0; i < 100 && received.size() < 20000; ++i) {
+        take_all();
+        acknowledge();
+        if (endpoint.deadline_ms() > now && endpoint.deadline_ms() != UINT64_MAX) now = endpoint.deadline_ms();
+    }
+    CHECK(received.ends_with(std::string(20000, 'x')));
+}
+
+TEST_CASE_METHOD(Guest, "an acknowledgement of what was sent counts, even after a retransmission has begun") {
+    open();
+    say(kGet);
+    take_all();
+    now = endpoint.deadline_ms();
+    // The timer runs out, but the guest's acknowledgement comes before anything is sent again.
+    acknowledge();
+    CHECK(endpoint.deadline_ms() == UINT64_MAX);
+    say(kGet);
+    take_all();
+    CHECK(received.find("hello") != received.rfind("hello"));
+}
+
+TEST_CASE_METHOD(Guest, "a SYN and a wild acknowledgement do not stop the SYN from being sent again") {
+    REQUIRE(send(tcp::kSyn));
+    ++sequence;
+    const auto wild = [&] {
+        const uint32_t right = expected;
+        expected = right + 1000;
+        send(tcp::kAck);
+        expected = right;
+    };
+    wild();  // before our SYN was sent
+    REQUIRE(take());
+    CHECK(last_flags == tcp::kRst);
+    REQUIRE(take());
+    CHECK(last_flags == (tcp::kSyn | tcp::kAck));
+    wild();
+    REQUIRE(take());
+    CHECK(last_flags == tcp::kRst);
+    CHECK_FALSE(take());
+    for (int i = 0; i < 3; ++i) {
+        REQUIRE(endpoint.deadline_ms() > now);
+        REQUIRE(endpoint.deadline_ms() != UINT64_MAX);
+        now = endpoint.deadline_ms();
+        wild();
+        REQUIRE(take());
+        CHECK(last_flags == tcp::kRst);
+        REQUIRE(take());
+        CHECK(last_flags == (tcp::kSyn | tcp::kAck));
+    }
+    send(tcp::kAck);
+    say(kGet);
+    take_all();
+    CHECK(received.ends_with("hello"));
+}
+
+TEST_CASE_METHOD(Guest, "frames of the guest make no answers: each call for a frame makes one at most") {
+    for (int i = 0; i < 5; ++i, ++port, sequence = 100) {
+        open();
+        say(kGet);
+    }
+    CHECK(endpoint.answer_bytes() == 0);
+    uint64_t made = 0;
+    for (int i = 0; i < 5; ++i) {
+        REQUIRE(endpoint.deadline_ms() <= now);
+        Frame frame(TcpEndpoint::kMaxFrame);
+        REQUIRE(endpoint.transmit(frame, now) > 0);
+        const uint64_t more = endpoint.answer_bytes() - made;
+        CHECK(more < 200);
+        made += more;
+    }
+    CHECK(made > 0);
+}
+
+TEST_CASE_METHOD(Guest, "a guest with a closed window gets one answer made, and then its bytes one by one") {
+    window = 0;
+    open();
+    say(kGet);
+    Frame frame(TcpEndpoint::kMaxFrame);
+    take_all();
+    const uint64_t made = endpoint.answer_bytes();
+    CHECK(made > 0);
+    CHECK(received.empty());
+    REQUIRE(endpoint.deadline_ms() != UINT64_MAX);
+    now = std::max(now, endpoint.deadline_ms());
+    take_all();
+    CHECK(received.size() == 1);
+    CHECK(endpoint.answer_bytes() == made);
+    window = 60000;
+    acknowledge();
+    take_all();
+    CHECK(received.ends_with("hello"));
+}
+
+TEST_CASE_METHOD(Guest, "what is no request gets an answer, and the end") {
+    open();
+    say("nonsense\r\n");
+    take_all();
+    CHECK(received.starts_with("HTTP/1.1 400 \r\n"));
+    CHECK(last_flags & tcp::kFin);
+    acknowledge();
+    CHECK(endpoint.connections() == 0);
 }

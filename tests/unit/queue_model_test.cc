@@ -91,7 +91,8 @@ private:
         REQUIRE(held->chain.head() == expected.head);
         REQUIRE((held->chain.fault() != nullptr) == (expected.length == UINT32_MAX));
         if (!held->chain.fault()) {
-            const auto& side = held->chain.readable().empty() ? held->chain.writable() : held->chain.readable();
+            const auto side =
+                held->chain.readable().empty() ? as_slices(held->chain.writable()) : held->chain.readable();
             REQUIRE((side.empty() ? 0 : side[0].size()) == expected.length);
         }
         if (pick(8) == 0) {

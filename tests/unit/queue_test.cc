@@ -202,7 +202,7 @@ TEST_CASE("queue: a bad chain is at fault, and the next one is served") {
 
 TEST_CASE("queue: buffers of 4 GiB or more in sum are at fault") {
     const GuestMemory::Range ranges[] = {{{0}, 1ull << 31}};
-    const GuestMemory memory = *GuestMemory::create(ranges, GuestMemory::Pages::kNormal);
+    const GuestMemory memory = *GuestMemory::create(ranges, MemoryBacking::anonymous());
     FakeDriver driver(memory, 8);
     Queue queue = *Queue::create(memory, driver.layout(), kAll, 256);
     driver.chain().descriptor(0, 1u << 31, 0).descriptor(0, 1u << 31, 0).submit();
@@ -345,7 +345,8 @@ TEST_CASE("cursor: a structure is read however it is split") {
 
 TEST_CASE("cursor: the last byte comes off the end, whatever the segments") {
     std::array<std::byte, 4> bytes{};
-    GuestSlice slices[] = {{bytes.data(), 3}, {bytes.data() + 3, 1}, {bytes.data(), 0}};
+    WritableSlice slices[] = {WritableSlice::over(bytes.data(), 3), WritableSlice::over(bytes.data() + 3, 1),
+                              WritableSlice::over(bytes.data(), 0)};
     Writer writer(slices);
     CHECK(writer.take_last_byte().host_address() == &bytes[3]);
     CHECK(writer.remaining() == 3);

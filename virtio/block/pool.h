@@ -22,7 +22,7 @@ inline constexpr unsigned kBlockChainSegments = limits::kBlockSegments + sizeof(
 struct Block::Request : BlockTransfer {
     Chain chain;
     unsigned queue = 0;
-    GuestSlice status;
+    WritableSlice status;
     uint64_t sequence = 0;  // order of arrival
     uint64_t to_fill = 0;   // bytes of the chain's writable segments before the status byte
     uint64_t filled = 0;    // of these, from the front

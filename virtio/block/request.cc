@@ -69,7 +69,7 @@ Parsed parse_range(BlockRequest::Type type, Reader& reader, const BlockLimits& l
 
 }  // namespace
 
-Parsed parse_block_request(const Chain& chain, const BlockLimits& limits, GuestSlice& status) {
+Parsed parse_block_request(const Chain& chain, const BlockLimits& limits, WritableSlice& status) {
     using Type = BlockRequest::Type;
     Reader reader(chain.readable());
     Writer writer(chain.writable());
@@ -81,7 +81,7 @@ Parsed parse_block_request(const Chain& chain, const BlockLimits& limits, GuestS
     switch (header->type) {
         case VIRTIO_BLK_T_IN:
             if (!reader.rest().empty()) return io_error("a read carries data");
-            return parse_transfer(Type::kRead, header->sector, writer.rest(), limits);
+            return parse_transfer(Type::kRead, header->sector, as_slices(writer.rest()), limits);
         case VIRTIO_BLK_T_OUT:
             if (!writer.rest().empty()) return io_error("a write asks for data");
             if (limits.read_only) return io_error("the drive is read-only");
@@ -91,7 +91,7 @@ Parsed parse_block_request(const Chain& chain, const BlockLimits& limits, GuestS
             return BlockRequest{.type = Type::kFlush, .data = {}};
         case VIRTIO_BLK_T_GET_ID:
             if (writer.remaining() < VIRTIO_BLK_ID_BYTES) return io_error("no room for the device ID");
-            return BlockRequest{.type = Type::kGetId, .length = VIRTIO_BLK_ID_BYTES, .data = writer.rest()};
+            return BlockRequest{.type = Type::kGetId, .length = VIRTIO_BLK_ID_BYTES, .data = as_slices(writer.rest())};
         case VIRTIO_BLK_T_DISCARD:
             return parse_range(Type::kDiscard, reader, limits);
         case VIRTIO_BLK_T_WRITE_ZEROES:

@@ -48,6 +48,6 @@ struct BlockFault {
 /// Splits a chain into header, data and status byte, wherever its segments end. `status` is set as soon as there is
 /// room for it; where it stays empty the driver can only be told by a used length of 0.
 std::expected<BlockRequest, BlockFault> parse_block_request(const Chain& chain, const BlockLimits& limits,
-                                                            GuestSlice& status);
+                                                            WritableSlice& status);
 
 }  // namespace wisp::virtio

@@ -152,7 +152,7 @@ void Block::go(Request& request, const BlockRequest& parsed) {
     request.sequence = pool_->next_sequence++;
     if (parsed.type == BlockRequest::Type::kGetId) {
         request.to_fill = total_size(parsed.data);
-        request.filled = Writer(parsed.data).write_some(std::as_bytes(std::span(file_.device_id)));
+        request.filled = Writer(as_writable(parsed.data)).write_some(std::as_bytes(std::span(file_.device_id)));
         return finish(request, VIRTIO_BLK_S_OK);
     }
     request.kind = transfer_kind(parsed);

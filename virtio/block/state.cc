@@ -62,6 +62,7 @@ Result<void> Block::restore(RecordReader& reader) {
     TRY(disk.finish());
     RecordReader limiter = TRY(reader.record(RateLimiter::kRecord));
     TRY(rate_limiter_.restore(limiter));
+    TRY(reader.finish());
 
     file_.sectors = sectors;
     file_.device_id = std::move(device_id);

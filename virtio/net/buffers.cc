@@ -21,8 +21,8 @@ uint64_t ReceiveBuffers::capacity(size_t first) const {
     return sum;
 }
 
-std::span<GuestSlice> ReceiveBuffers::slices(size_t index) {
-    return std::span(slices_).subspan(buffers_[index].first_slice, buffers_[index].slice_count);
+std::span<WritableSlice> ReceiveBuffers::slices(size_t index) {
+    return as_writable(std::span(slices_).subspan(buffers_[index].first_slice, buffers_[index].slice_count));
 }
 
 ReceiveBuffers::Gathered ReceiveBuffers::gather(size_t first, uint64_t wanted) {

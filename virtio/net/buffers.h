@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ReceiveBuffers: the driver's receive buffers that are in hand: popped, and not yet filled. A device has to have them
-// before it knows how long the next frame is, and does not use all of them for it.
+// ReceiveBuffers: the driver's receive buffers in hand: popped, and not yet filled. The device needs them before it
+// knows how long the next frame is, and does not use all of them for it.
 //
-// Buffers are used from the front, but where a frame needed less than was set aside for it, later ones may be used
-// first. Only what lies behind the last used one can be put back into the queue (give_back()).
+// Buffers are used from the front. Where a frame needed fewer than were set aside for it, later ones may be used first.
+// Only buffers behind the last used one can be put back into the queue (give_back()).
 //
 // Threads: the loop's. Trusts no chain.
 #pragma once
@@ -42,7 +42,7 @@ public:
     Gathered gather(size_t first, uint64_t wanted);
 
     /// The segments of one buffer.
-    std::span<GuestSlice> slices(size_t index);
+    std::span<WritableSlice> slices(size_t index);
 
     /// The driver gets a buffer with `written` bytes in it. The others keep their numbers until sweep().
     void use(size_t index, uint32_t written);

@@ -36,13 +36,13 @@ public:
     /// Receives a frame into each, in their order, until there is none. A longer frame than fits is cut.
     virtual void receive(std::span<FrameTransfer> frames) = 0;
 
-    /// Lets go of the tap, at once; nothing else is called afterwards.
+    /// Closes the tap at once; nothing else is called afterwards.
     virtual void close() = 0;
-    /// What becomes readable, and writable again after EAGAIN.
+    /// The descriptor that becomes readable when frames come, and writable when the tap has room after EAGAIN.
     virtual int fd() const = 0;
     /// Whether the tap does UDP segmentation.
     virtual bool has_uso() const = 0;
-    /// TUN_F_*: what the frames that are received may have left to do.
+    /// TUN_F_*: the checksums and segmentation that received frames may leave to the guest.
     virtual Result<void> set_offloads(unsigned offloads) = 0;
 };
 

@@ -32,7 +32,7 @@ public:
     void send(std::span<FrameTransfer> frames) override { run(IORING_OP_WRITEV, frames); }
     void receive(std::span<FrameTransfer> frames) override { run(IORING_OP_READV, frames); }
     void close() override {
-        // The ring itself goes later than this process, in a worker of the kernel, and what it holds with it.
+        // A kernel worker closes the ring after this process has ended, so the ring must not hold the tap.
         (void)ring_.set_file(kFileSlot, -1);
         tap_ = {};
     }
@@ -46,7 +46,7 @@ private:
         int32_t result = 0;
     };
 
-    // No frame is so short: it is refused for that, unless the host cannot do without waiting.
+    // A frame of one byte: the kernel refuses it with EINVAL where it can write to a tap without waiting.
     Result<void> probe() {
         char byte = 0;
         const iovec part{&byte, 1};

@@ -16,11 +16,11 @@ namespace {
 constexpr size_t kMaxParts = 1024;  // of one read: IOV_MAX
 
 // Copies from, or into, the front of slices, which stay as they are.
-void read_front(std::span<const GuestSlice> slices, std::span<std::byte> to) {
+void read_front(std::span<const WritableSlice> slices, std::span<std::byte> to) {
     for (const GuestSlice& slice : slices) to = to.subspan(slice.copy_to(to));
 }
-void write_at(std::span<const GuestSlice> slices, size_t offset, std::span<const std::byte> from) {
-    for (const GuestSlice& slice : slices) {
+void write_at(std::span<const WritableSlice> slices, size_t offset, std::span<const std::byte> from) {
+    for (const WritableSlice& slice : slices) {
         if (from.empty()) return;
         from = from.subspan(slice.part(offset).copy_from(from));
         offset -= std::min(offset, slice.size());

@@ -11,7 +11,7 @@ namespace wisp::virtio {
 
 struct VsockConnectLine {
     enum class State : uint8_t {
-        kIncomplete,  ///< right so far, and the end of the line is still to come
+        kIncomplete,  ///< right so far; its end has not come
         kWrong,
         kComplete,
     } state;
@@ -19,7 +19,7 @@ struct VsockConnectLine {
     size_t size = 0;  ///< bytes of the line, with its end: what follows is data for the guest
 };
 
-/// Looks at what has come of the line so far. One that cannot become right any more is wrong before its end.
+/// Parses the bytes of the line that have come so far. A line that cannot become right is wrong before its end.
 VsockConnectLine parse_vsock_connect_line(std::string_view bytes);
 
 }  // namespace wisp::virtio

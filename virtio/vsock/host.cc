@@ -170,7 +170,8 @@ Received VsockHost::read(VsockLink& link, std::span<const iovec> parts) {
     if (link.early.empty()) return common_.sockets.receive(link.fd.get(), parts);
     size_t size = 0;
     for (const iovec& part : parts) {
-        const size_t copied = GuestSlice(part.iov_base, part.iov_len).copy_from(std::as_bytes(std::span(link.early)));
+        const size_t copied =
+            WritableSlice::over(part.iov_base, part.iov_len).copy_from(std::as_bytes(std::span(link.early)));
         link.early.remove_prefix(copied);
         size += copied;
     }

@@ -46,7 +46,7 @@ struct VsockPacket {
     uint32_t length = 0;     ///< bytes of data; 0 but for kData
     uint32_t flags = 0;      ///< kVsockNo…, of kShutdown
     uint32_t buf_alloc = 0;  ///< bytes that the guest buffers for this connection
-    uint32_t fwd_cnt = 0;    ///< of them its program has taken so many, all in all, modulo 2^32
+    uint32_t fwd_cnt = 0;    ///< bytes that its program has taken since the connection began, modulo 2^32
 };
 
 struct VsockRefusal {
@@ -54,9 +54,9 @@ struct VsockRefusal {
     enum class Answer : uint8_t { kNone, kReset } answer;
 };
 
-/// Checks a header that came with `available` bytes behind it. What names another connection type, a context that is
-/// not the host or an unknown operation is answered by RST (sections 5.10.6.1 and 5.10.6.2); what cannot be answered is
-/// dropped.
+/// Checks a header that came with `available` bytes behind it. A packet of another connection type, for a context that
+/// is not the host, or with an unknown operation gets an RST (sections 5.10.6.1 and 5.10.6.2). A packet whose sender is
+/// not the guest is dropped.
 std::expected<VsockPacket, VsockRefusal> parse_vsock_header(const virtio_vsock_hdr& header, uint64_t available,
                                                             uint64_t guest_cid);
 

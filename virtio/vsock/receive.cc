@@ -108,8 +108,7 @@ bool VsockReceiver::take_buffers(uint64_t wanted, For what) {
             rx.push(std::move(buffer.chain), 0);
             continue;
         }
-        used += static_cast<size_t>(buffer.chain.writable().data() + buffer.chain.writable().size() -
-                                    (segments_.data() + used));
+        used += buffer.chain.writable().size();
         total += buffer.capacity;
         ++buffer_count_;
         if (buffer.header.empty()) break;
@@ -122,7 +121,7 @@ const char* VsockReceiver::prepare_buffer(Buffer& buffer, For what) {
     if (buffer.chain.fault()) return buffer.chain.fault();
     if (!buffer.chain.readable().empty()) return "it has readable descriptors";
     constexpr size_t kHeader = sizeof(virtio_vsock_hdr);
-    const std::span<GuestSlice> slices = buffer.chain.writable();
+    const std::span<WritableSlice> slices = buffer.chain.writable();
     const uint64_t size = total_size(slices);
     if (size < kHeader + (what == For::kData ? 1 : 0)) return "it is too small";
 
@@ -135,8 +134,8 @@ const char* VsockReceiver::prepare_buffer(Buffer& buffer, For what) {
     if (what == For::kHeader) return nullptr;
     Writer data(slices);
     data.skip(kHeader);
-    for (const GuestSlice& slice : data.rest()) {
-        const GuestSlice part = slice.part(0, limits::kVsockPacket - buffer.capacity);
+    for (const WritableSlice& slice : data.rest()) {
+        const WritableSlice part = slice.part(0, limits::kVsockPacket - buffer.capacity);
         if (part.empty()) break;
         parts_.push_back(part.as_iovec());
         buffer.capacity += static_cast<uint32_t>(part.size());

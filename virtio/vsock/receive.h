@@ -41,7 +41,7 @@ public:
 private:
     struct Buffer {
         Chain chain;
-        GuestSlice header;      // empty: cut into the segments in split_header_
+        WritableSlice header;   // empty: cut into the segments in split_header_
         uint32_t capacity = 0;  // bytes of data
     };
     enum class For : uint8_t { kHeader, kData };
@@ -69,7 +69,7 @@ private:
     std::vector<iovec> parts_;
     std::vector<Buffer> buffers_;
     unsigned buffer_count_ = 0;
-    std::vector<GuestSlice> split_header_;
+    std::vector<WritableSlice> split_header_;
 };
 
 }  // namespace wisp::virtio

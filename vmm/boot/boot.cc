@@ -41,13 +41,13 @@ Result<EntryPoint> set_up_boot(const GuestMemory& memory, const BootRequest& req
     LoadedInitrd initrd;
     if (request.initrd) initrd = TRY(load_initrd(memory, request.initrd->fd, request.initrd->path, entry.kernel));
 
-    // 3. The command line: the user's words, and where root and devices are.
+    // 3. The command line: the user's words, then the root drive and the devices.
     entry.command_line = TRY(make_command_line(request, entry.kernel));
     const auto line = std::span(entry.command_line.c_str(), entry.command_line.size() + 1);  // with its NUL
     TRY(place_bytes(memory, kCommandLine, std::as_bytes(line), "kernel command line"));
 
-    // 4. The machine's description, twice: kernels without ACPI read the MP table, the others ACPI. And all
-    //    of a firmware that there is: a way to reset.
+    // 4. The machine's description, twice: kernels without ACPI read the MP table, others read ACPI. And the reset
+    //    vector, the only firmware there is.
     TRY(write_mp_table(memory, request.vcpu_count));
     TRY(write_acpi_tables(memory, {.vcpu_count = request.vcpu_count,
                                    .serial = request.serial,
@@ -55,14 +55,14 @@ Result<EntryPoint> set_up_boot(const GuestMemory& memory, const BootRequest& req
                                    .virtio_devices = request.virtio_devices}));
     TRY(write_reset_vector(memory));
 
-    // 5. What the kernel is handed: the zero page, or the PVH start info. Both point to the above.
+    // 5. The zero page or the PVH start info. Both point to the structures above.
     if (entry.kernel.protocol == BootProtocol::kPvh)
         TRY(write_pvh_start_info(memory, initrd));
     else
         TRY(write_zero_page(
             memory, make_zero_page(memory, entry.kernel, initrd, static_cast<uint32_t>(entry.command_line.size()))));
 
-    // 6. The tables that the boot vCPU's registers point to (see entry_state.h).
+    // 6. The tables that the boot vCPU's registers point to (entry_state.h).
     TRY(write_entry_tables(memory, entry.kernel.protocol));
     return entry;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CommandLine: the guest kernel's command line: the user's boot_args, or a default, and what the monitor adds.
+// CommandLine: the guest kernel's command line: the user's boot_args, or a default, and the words that the monitor
+// adds.
 //
-// A user's boot_args may end in arguments for init, after a word `--`. What the monitor adds goes before it, so that
-// the kernel sees the additions and init its own arguments only.
+// A user's boot_args may end in arguments for init, after a word `--`. The monitor adds its words before that: they are
+// for the kernel, not for init.
 #pragma once
 
 #include <cstddef>
@@ -17,11 +18,11 @@
 
 namespace wisp::boot {
 
-/// Used where the user gives no boot_args (Firecracker's, word for word).
+/// The command line without boot_args. It is Firecracker's, word for word.
 inline constexpr std::string_view kDefaultCommandLine =
     "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce";
 
-/// Where a virtio-mmio device's registers are, and its interrupt.
+/// The address of a virtio-mmio device's registers, and its interrupt.
 struct VirtioMmioDevice {
     GuestAddress address;
     uint32_t gsi = 0;

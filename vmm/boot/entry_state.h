@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the boot vCPU's registers, descriptor tables and page tables hold at the kernel's first instruction. The other
-// vCPUs wait for the guest to start them and are left as KVM makes them.
+// The boot vCPU's registers, descriptor tables and page tables at the kernel's first instruction. The other vCPUs keep
+// the state that KVM gives them, and wait until the guest starts them.
 #pragma once
 
 #include <linux/kvm.h>

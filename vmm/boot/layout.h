@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where everything lies in guest physical memory at boot. The addresses are part of the contract with guests: they are
-// Firecracker's, so that a guest made for it finds what it expects (a small guest may patch the boot page tables, say).
+// The layout of guest physical memory at boot. The addresses are part of the contract with guests: they are
+// Firecracker's, because a guest that was made for it may depend on them (a small guest may change the boot page
+// tables).
 //
 //   0x0000_0500  GDT, IDT                       0x0002_0000  command line
 //   0x0000_6000  PVH start info                 0x0009_fc00  end of low RAM: MP table, then ACPI tables
@@ -35,16 +36,16 @@ inline constexpr GuestAddress kSystemArea{0x9fc00};
 inline constexpr GuestAddress kMpTable{0x9fc00};  // guests look in the last KiB below 640 (MP spec 1.4, section 4)
 inline constexpr GuestAddress kMpTableEnd{0xa0000};
 inline constexpr GuestAddress kAcpiTables{0xa0000};
-inline constexpr GuestAddress kRsdp{0xe0000};  // where guests that are not told of it look (ACPI 6.5, section 5.2.5.1)
-inline constexpr GuestAddress kResetVector{0xffff0};  // where a PC's firmware is entered
+inline constexpr GuestAddress kRsdp{0xe0000};  // guests search here without a pointer to it (ACPI 6.5, section 5.2.5.1)
+inline constexpr GuestAddress kResetVector{0xffff0};  // a PC's firmware starts here
 inline constexpr GuestAddress kHighRam{0x100000};
 
-/// What the boot page tables map, each address to itself.
+/// The boot page tables map each address below this one to itself.
 inline constexpr uint64_t kIdentityMapEnd = 1ull << 30;
 
 inline constexpr GuestAddress kMmioHole{3ull << 30};
 inline constexpr GuestAddress kMmioHoleEnd{4ull << 30};
-/// One byte written here marks a time. It takes the first device slot.
+/// The guest's status page (vmm/devices/guest_page.h), in the first device slot.
 inline constexpr GuestAddress kBootTimer{0xc0000000};
 inline constexpr GuestAddress kVirtioMmio{0xc0001000};
 inline constexpr uint64_t kMmioSlotSize = 0x1000;

@@ -36,6 +36,7 @@ struct Boot::Table {
         kTouchEarlyPages,
         kLetVcpusGo,
         kEnterGuest,
+        kStartDriveWriters,
         kCloseAfterExit,
     };
 
@@ -66,6 +67,7 @@ struct Boot::Table {
         {{"let the vCPUs go", Lane::kLoop, after(kStartConsole, kConnectDevices, kFilterOtherVcpus)},
          &Boot::let_vcpus_go},
         {{"enter the guest", Lane::kBootVcpu, after(kFilterBootVcpu, kLetVcpusGo)}, &Boot::enter_guest},
+        {{"start the drives' writers", Lane::kLoop, after(kLetVcpusGo)}, &Boot::start_drive_writers},
         {{"leave the VM's end to the kernel", Lane::kLoop, after(kLetVcpusGo)}, &Boot::close_after_exit},
     };
     static constexpr auto kPlans = plans_of(kSteps);
@@ -238,6 +240,11 @@ Result<void> Boot::touch_early_pages(unsigned) {
 
 Result<void> Boot::let_vcpus_go(unsigned) {
     for (const auto& vcpu : machine_->vcpus()) vcpu->resume();
+    return {};
+}
+
+Result<void> Boot::start_drive_writers(unsigned) {
+    machine_->start_drive_writers();
     return {};
 }
 

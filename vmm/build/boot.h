@@ -55,6 +55,7 @@ private:
     Result<void> touch_early_pages(unsigned);
     Result<void> let_vcpus_go(unsigned);
     Result<void> enter_guest(unsigned) { return {}; }
+    Result<void> start_drive_writers(unsigned);
     Result<void> close_after_exit(unsigned);
     struct Table;
 

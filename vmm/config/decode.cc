@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/quote.h"
 
 namespace wisp::config {
 
@@ -28,39 +29,6 @@ std::string real_text(double value) {
     return strpbrk(text, ".en") ? text : std::string(text) + ".0";
 }
 
-/// A string as Rust's {:?} shows it.
-std::string quoted(const std::string& text) {
-    std::string out = "\"";
-    for (const char c : text) {
-        switch (c) {
-            case '"':
-                out += "\\\"";
-                break;
-            case '\\':
-                out += "\\\\";
-                break;
-            case '\n':
-                out += "\\n";
-                break;
-            case '\r':
-                out += "\\r";
-                break;
-            case '\t':
-                out += "\\t";
-                break;
-            case '\0':
-                out += "\\0";
-                break;
-            default:
-                if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-                    out += format("\\u{%x}", static_cast<unsigned>(c));
-                else
-                    out += c;
-        }
-    }
-    return out + '"';
-}
-
 /// What a value is, for "invalid type: …".
 std::string describe(const Value& value) {
     switch (value.kind) {
@@ -73,7 +41,8 @@ std::string describe(const Value& value) {
         case Kind::kSigned:
             return format("integer `%lld`", static_cast<long long>(value.as_signed()));
         case Kind::kFloat:
-            return "floating point `" + real_text(value.real) + "`";
+            return value.text.empty() ? "floating point `" + real_text(value.real) + "`"
+                                      : "integer `" + value.text + "`";
         case Kind::kString:
             return "string " + quoted(value.text);
         case Kind::kArray:
@@ -95,11 +64,11 @@ std::string list_names(size_t count, const char* (*name)(const void*, size_t), c
     return out;
 }
 
-std::unexpected<Error> fault_at(Position position, const std::string& message) {
-    return std::unexpected(Error{message + at(position), 0});
+std::unexpected<DocumentFault> fault_at(Place place, const std::string& message) {
+    return std::unexpected(DocumentFault{message, place});
 }
 
-std::unexpected<Error> unknown_field(const Member& member, const Schema& schema) {
+std::unexpected<DocumentFault> unknown_field(const Member& member, const Schema& schema) {
     const auto name = [](const void* fields, size_t i) { return static_cast<const Field*>(fields)[i].name; };
     const std::string expected = schema.fields.empty()
                                      ? "there are no fields"
@@ -108,31 +77,30 @@ std::unexpected<Error> unknown_field(const Member& member, const Schema& schema)
 }
 
 template <class T>
-Result<void> read_unsigned(const Value& value, T& out, const char* expected) {
+Decoded<> read_unsigned(const Value& value, T& out, const char* expected) {
     out = static_cast<T>(TRY(read_integer(value, std::numeric_limits<T>::max(), expected)));
     return {};
 }
 
 }  // namespace
 
-std::unexpected<Error> fault_in(const Value& value, const std::string& message) {
-    // A TOML fault is where the value starts: that is where an editor should jump to.
-    return fault_at(value.syntax == Syntax::kToml ? value.begin : value.end, message);
+std::unexpected<DocumentFault> fault_in(const Value& value, const std::string& message) {
+    return fault_at(value.end, message);
 }
 
-std::unexpected<Error> fault_after(const Value& value, const std::string& message) {
-    return fault_at(value.syntax == Syntax::kToml ? value.begin : value.after, message);
+std::unexpected<DocumentFault> fault_after(const Value& value, const std::string& message) {
+    return fault_at(value.after, message);
 }
 
-std::unexpected<Error> wrong_type(const Value& value, const char* expected) {
+std::unexpected<DocumentFault> wrong_type(const Value& value, const char* expected) {
     if (value.is(Kind::kFault)) return fault_in(value, value.text);
     const std::string message = "invalid type: " + describe(value) + ", expected " + expected;
-    // serde_json tells of a container before it reads it.
+    // serde_json reports a container before it reads it.
     const bool container = value.is(Kind::kArray) || value.is(Kind::kObject);
     return container ? fault_at(value.begin, message) : fault_in(value, message);
 }
 
-Result<void> read_object(const Value& value, const Schema& schema, void* object) {
+Decoded<> read_object(const Value& value, const Schema& schema, void* object) {
     CHECK(schema.fields.size() <= kMaxFields);
     if (!value.is(Kind::kObject)) return wrong_type(value, format("struct %s", schema.name).c_str());
 
@@ -159,48 +127,48 @@ Result<void> read_object(const Value& value, const Schema& schema, void* object)
     return {};
 }
 
-Result<uint64_t> read_integer(const Value& value, uint64_t limit, const char* expected) {
-    if (!value.is(Kind::kUnsigned) && !value.is(Kind::kSigned)) return wrong_type(value, expected);
-    if (value.is(Kind::kSigned) || value.number > limit)
+Decoded<uint64_t> read_integer(const Value& value, uint64_t limit, const char* expected) {
+    const bool too_long = value.is(Kind::kFloat) && !value.text.empty();
+    if (!value.is(Kind::kUnsigned) && !value.is(Kind::kSigned) && !too_long) return wrong_type(value, expected);
+    if (!value.is(Kind::kUnsigned) || value.number > limit)
         return fault_in(value, "invalid value: " + describe(value) + ", expected " + expected);
     return value.number;
 }
 
-Result<void> read(const Value& value, bool& out) {
+Decoded<> read(const Value& value, bool& out) {
     if (!value.is(Kind::kBool)) return wrong_type(value, "a boolean");
     out = value.boolean;
     return {};
 }
 
-Result<void> read(const Value& value, uint8_t& out) {
+Decoded<> read(const Value& value, uint8_t& out) {
     return read_unsigned(value, out, "u8");
 }
-Result<void> read(const Value& value, uint16_t& out) {
+Decoded<> read(const Value& value, uint16_t& out) {
     return read_unsigned(value, out, "u16");
 }
-Result<void> read(const Value& value, uint32_t& out) {
+Decoded<> read(const Value& value, uint32_t& out) {
     return read_unsigned(value, out, "u32");
 }
-Result<void> read(const Value& value, uint64_t& out) {
+Decoded<> read(const Value& value, uint64_t& out) {
     return read_unsigned(value, out, "u64");
 }
 
-Result<std::string> read_text(const Value& value, const char* expected) {
+Decoded<std::string> read_text(const Value& value, const char* expected) {
     if (!value.is(Kind::kString)) return wrong_type(value, expected);
     return value.text;
 }
 
-Result<void> read(const Value& value, std::string& out) {
+Decoded<> read(const Value& value, std::string& out) {
     out = TRY(read_text(value, "a string"));
     return {};
 }
 
-Result<size_t> read_variant(const Value& value, std::span<const char* const> names) {
+Decoded<size_t> read_variant(const Value& value, std::span<const char* const> names) {
     if (value.is(Kind::kFault)) return fault_in(value, value.text);
     if (!value.is(Kind::kString)) {
-        Position position = value.begin;
-        if (value.syntax == Syntax::kJson) ++position.column;  // serde_json has the first byte in hand
-        return fault_at(position, value.syntax == Syntax::kJson ? "expected value" : "expected a string");
+        if (value.syntax == Syntax::kToml) return fault_at(value.begin, "expected a string");
+        return fault_at(value.begin + 1, "expected value");  // serde_json has read the first byte
     }
     for (size_t i = 0; i < names.size(); ++i)
         if (value.text == names[i]) return i;

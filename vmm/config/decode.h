@@ -2,9 +2,10 @@
 //
 // Decoder: a Value tree to plain structs, by one table for each struct. Its messages are serde_json's, position
 // included, because they reach Firecracker's clients as fault messages; of a TOML file they name TOML's line and
-// column.
+// column. One kind differs: an integer that does not fit in 64 bits is named as an integer, never as a float.
 //
-// Members are taken in the order of the text, so that the fault that comes first in the text is the one that is told.
+// Members are taken in the order of the text, so that the fault that comes first in the text is the one that is
+// reported.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +19,15 @@
 
 namespace wisp::config {
 
+/// What a reader returns: its fault has no line and column yet, which decode() adds.
+template <class T = void>
+using Decoded = std::expected<T, DocumentFault>;
+
 /// One field of a struct: how to read a value into it. Made by required<>() and optional<>() below.
 struct Field {
     const char* name;
     bool required;
-    Result<void> (*read)(const Value& value, void* object);
+    Decoded<> (*read)(const Value& value, void* object);
 };
 
 /// A struct: its name in messages, its fields in the order in which they are listed and missed.
@@ -34,35 +39,35 @@ struct Schema {
     Unknown unknown = Unknown::kRefuse;
 };
 
-Result<void> read_object(const Value& value, const Schema& schema, void* object);
+Decoded<> read_object(const Value& value, const Schema& schema, void* object);
 
-Result<void> read(const Value& value, bool& out);
-Result<void> read(const Value& value, uint8_t& out);
-Result<void> read(const Value& value, uint16_t& out);
-Result<void> read(const Value& value, uint32_t& out);
-Result<void> read(const Value& value, uint64_t& out);
-Result<void> read(const Value& value, std::string& out);
+Decoded<> read(const Value& value, bool& out);
+Decoded<> read(const Value& value, uint8_t& out);
+Decoded<> read(const Value& value, uint16_t& out);
+Decoded<> read(const Value& value, uint32_t& out);
+Decoded<> read(const Value& value, uint64_t& out);
+Decoded<> read(const Value& value, std::string& out);
 
 /// An integer from 0 to `limit`; `expected` is its type's name in messages.
-Result<uint64_t> read_integer(const Value& value, uint64_t limit, const char* expected);
+Decoded<uint64_t> read_integer(const Value& value, uint64_t limit, const char* expected);
 
 /// Index of the string among `names`. `names` in the order in which a message lists them.
-Result<size_t> read_variant(const Value& value, std::span<const char* const> names);
+Decoded<size_t> read_variant(const Value& value, std::span<const char* const> names);
 
-/// A string that stands for something else. What is wrong with it is told by fault_after().
-Result<std::string> read_text(const Value& value, const char* expected);
+/// A string that stands for something else. fault_after() reports what is wrong with it.
+Decoded<std::string> read_text(const Value& value, const char* expected);
 
-/// "<message> at line … column …": a fault that is seen while the value is read.
-[[nodiscard]] std::unexpected<Error> fault_in(const Value& value, const std::string& message);
+/// A fault that serde_json sees while it reads the value.
+[[nodiscard]] std::unexpected<DocumentFault> fault_in(const Value& value, const std::string& message);
 
-/// The same for one that serde_json tells only after the value (a custom check of a string, for one).
-[[nodiscard]] std::unexpected<Error> fault_after(const Value& value, const std::string& message);
+/// A fault that serde_json reports only after the value, such as that of a string's own check.
+[[nodiscard]] std::unexpected<DocumentFault> fault_after(const Value& value, const std::string& message);
 
 /// The value is of the wrong type.
-[[nodiscard]] std::unexpected<Error> wrong_type(const Value& value, const char* expected);
+[[nodiscard]] std::unexpected<DocumentFault> wrong_type(const Value& value, const char* expected);
 
 template <class T>
-Result<void> read(const Value& value, std::optional<T>& out) {
+Decoded<> read(const Value& value, std::optional<T>& out) {
     if (value.is(Value::Kind::kNull)) {
         out.reset();
         return {};
@@ -71,7 +76,7 @@ Result<void> read(const Value& value, std::optional<T>& out) {
 }
 
 template <class T>
-Result<void> read(const Value& value, std::vector<T>& out) {
+Decoded<> read(const Value& value, std::vector<T>& out) {
     if (!value.is(Value::Kind::kArray)) return wrong_type(value, "a sequence");
     out.clear();
     for (const Value& item : value.items) TRY(read(item, out.emplace_back()));
@@ -83,7 +88,7 @@ template <class C, class T>
 C owner_of(T C::*);
 
 template <auto Member>
-Result<void> read_member(const Value& value, void* object) {
+Decoded<> read_member(const Value& value, void* object) {
     using Owner = decltype(owner_of(Member));
     return read(value, static_cast<Owner*>(object)->*Member);
 }
@@ -99,10 +104,10 @@ constexpr Field optional(const char* name) {
     return {name, false, detail::read_member<Member>};
 }
 
-/// As above with a reader of the field's own, `Result<void> Read(const Value&, T&)`. An optional T may be null.
+/// As above with a reader of the field's own, `Decoded<> Read(const Value&, T&)`. An optional T may be null.
 template <auto Member, auto Read>
 constexpr Field with(const char* name, bool required) {
-    constexpr auto call = [](const Value& value, void* object) -> Result<void> {
+    constexpr auto call = [](const Value& value, void* object) -> Decoded<> {
         using Owner = decltype(detail::owner_of(Member));
         auto& field = static_cast<Owner*>(object)->*Member;
         if constexpr (requires {
@@ -123,8 +128,9 @@ constexpr Field with(const char* name, bool required) {
 template <class T>
 Result<T> decode(const Document& document) {
     T object{};
-    TRY(read(document.root, object));
-    if (document.tail.is(Value::Kind::kFault)) return fault_in(document.tail, document.tail.text);
+    if (auto done = read(document.root, object); !done) return std::unexpected(document.error(std::move(done).error()));
+    const Value& tail = document.tail;
+    if (tail.is(Value::Kind::kFault)) return std::unexpected(document.error({tail.text, tail.end}));
     return object;
 }
 

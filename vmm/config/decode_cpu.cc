@@ -10,7 +10,7 @@ namespace wisp::config {
 
 namespace {
 
-Result<void> read_hex_or_binary(const Value& value, uint32_t& out) {
+Decoded<> read_hex_or_binary(const Value& value, uint32_t& out) {
     const std::string text = TRY(read_text(value, "a string"));
     const bool hex = text.starts_with("0x");
     if (!hex && !text.starts_with("0b"))
@@ -34,7 +34,7 @@ Result<void> read_hex_or_binary(const Value& value, uint32_t& out) {
 }
 
 /// The last character is bit 0; `_` only groups. Bits that are not mentioned stay as they are.
-Result<RegisterModifier> read_bitmap(const Value& value, unsigned bits) {
+Decoded<RegisterModifier> read_bitmap(const Value& value, unsigned bits) {
     const std::string text = TRY(read_text(value, "a string"));
     const std::string context = "Failed to parse string [" + text + "] as a bitmap - ";
     const std::string_view pattern = std::string_view(text).substr(text.starts_with("0b") ? 2 : 0);
@@ -55,7 +55,7 @@ Result<RegisterModifier> read_bitmap(const Value& value, unsigned bits) {
 
 using CpuidPair = std::pair<CpuidRegister, RegisterModifier>;
 
-Result<void> read_register(const Value& value, CpuidRegister& out) {
+Decoded<> read_register(const Value& value, CpuidRegister& out) {
     static constexpr const char* kNames[] = {"eax", "ebx", "ecx", "edx"};
     const std::string text = TRY(read_text(value, "a string"));
     for (size_t i = 0; i < std::size(kNames); ++i) {
@@ -66,12 +66,12 @@ Result<void> read_register(const Value& value, CpuidRegister& out) {
     return fault_after(value, "Invalid CPUID register. Must be one of [eax, ebx, ecx, edx]");
 }
 
-Result<void> read_bitmap32(const Value& value, RegisterModifier& out) {
+Decoded<> read_bitmap32(const Value& value, RegisterModifier& out) {
     out = TRY(read_bitmap(value, 32));
     return {};
 }
 
-Result<void> read_bitmap64(const Value& value, RegisterModifier& out) {
+Decoded<> read_bitmap64(const Value& value, RegisterModifier& out) {
     out = TRY(read_bitmap(value, 64));
     return {};
 }
@@ -84,7 +84,7 @@ constexpr Field kCpuidRegisterFields[] = {
 }  // namespace
 
 // Not strict below the top: Firecracker takes unknown fields in modifiers.
-Result<void> read(const Value& value, CpuidPair& out) {
+Decoded<> read(const Value& value, CpuidPair& out) {
     return read_object(value, {"CpuidRegisterModifier", kCpuidRegisterFields, Schema::Unknown::kIgnore}, &out);
 }
 
@@ -110,15 +110,15 @@ constexpr Field kCpuConfigFields[] = {
 
 }  // namespace
 
-Result<void> read(const Value& value, CpuidLeafModifier& out) {
+Decoded<> read(const Value& value, CpuidLeafModifier& out) {
     return read_object(value, {"CpuidLeafModifier", kCpuidLeafFields, Schema::Unknown::kIgnore}, &out);
 }
 
-Result<void> read(const Value& value, MsrModifier& out) {
+Decoded<> read(const Value& value, MsrModifier& out) {
     return read_object(value, {"RegisterModifier", kMsrFields, Schema::Unknown::kIgnore}, &out);
 }
 
-Result<void> read(const Value& value, KvmCapability& out) {
+Decoded<> read(const Value& value, KvmCapability& out) {
     const std::string text = TRY(read_text(value, "a string"));
     out.remove = text.starts_with('!');
     const char* const first = text.data() + out.remove;
@@ -136,7 +136,7 @@ Result<void> read(const Value& value, KvmCapability& out) {
         value, "Failed to parse string [" + text + "] as a kvm capability - can not convert to numeric: " + reason);
 }
 
-Result<void> read(const Value& value, CpuConfig& out) {
+Decoded<> read(const Value& value, CpuConfig& out) {
     return read_object(value, {"CustomCpuTemplate", kCpuConfigFields}, &out);
 }
 

@@ -7,14 +7,14 @@ namespace wisp::config {
 
 namespace {
 
-Result<void> read_cache_type(const Value& value, CacheType& out) {
+Decoded<> read_cache_type(const Value& value, CacheType& out) {
     static constexpr const char* kNames[] = {"Unsafe", "Writeback"};
     out = static_cast<CacheType>(TRY(read_variant(value, kNames)));
     return {};
 }
 
 /// May be null, which is the default: an optional field in Firecracker.
-Result<void> read_io_engine(const Value& value, IoEngine& out) {
+Decoded<> read_io_engine(const Value& value, IoEngine& out) {
     if (value.is(Value::Kind::kNull)) return {};
     static constexpr const char* kNames[] = {"Async", "Sync"};
     out = static_cast<IoEngine>(TRY(read_variant(value, kNames)));
@@ -23,21 +23,21 @@ Result<void> read_io_engine(const Value& value, IoEngine& out) {
 
 /// A bool or a path that may be null, as if it were left out.
 template <class T>
-Result<void> read_unless_null(const Value& value, T& out) {
+Decoded<> read_unless_null(const Value& value, T& out) {
     if (value.is(Value::Kind::kNull)) return {};
     return read(value, out);
 }
 
 // Not strict, unlike most: Firecracker takes unknown fields here.
 constexpr Field kTokenBucketFields[] = {
-    required<&TokenBucket::size>("size"),
-    optional<&TokenBucket::one_time_burst>("one_time_burst"),
-    required<&TokenBucket::refill_time>("refill_time"),
+    required<&TokenBucketConfig::size>("size"),
+    optional<&TokenBucketConfig::one_time_burst>("one_time_burst"),
+    required<&TokenBucketConfig::refill_time_ms>("refill_time"),
 };
 
 constexpr Field kRateLimiterFields[] = {
-    optional<&RateLimiter::bandwidth>("bandwidth"),
-    optional<&RateLimiter::ops>("ops"),
+    optional<&RateLimiterConfig::bandwidth>("bandwidth"),
+    optional<&RateLimiterConfig::ops>("ops"),
 };
 
 constexpr Field kDriveFields[] = {
@@ -89,23 +89,23 @@ int hex_digit(char c) {
 
 }  // namespace
 
-Result<void> read(const Value& value, TokenBucket& out) {
+Decoded<> read(const Value& value, TokenBucketConfig& out) {
     return read_object(value, {"TokenBucketConfig", kTokenBucketFields, Schema::Unknown::kIgnore}, &out);
 }
 
-Result<void> read(const Value& value, RateLimiter& out) {
+Decoded<> read(const Value& value, RateLimiterConfig& out) {
     return read_object(value, {"RateLimiterConfig", kRateLimiterFields}, &out);
 }
 
-Result<void> read(const Value& value, Drive& out) {
+Decoded<> read(const Value& value, Drive& out) {
     return read_object(value, {"BlockDeviceConfig", kDriveFields}, &out);
 }
 
-Result<void> read(const Value& value, DrivePatch& out) {
+Decoded<> read(const Value& value, DrivePatch& out) {
     return read_object(value, {"BlockDeviceUpdateConfig", kDrivePatchFields}, &out);
 }
 
-Result<void> read(const Value& value, MacAddress& out) {
+Decoded<> read(const Value& value, MacAddress& out) {
     const std::string text = TRY(read_text(value, "a string"));
     const char* const invalid = "The provided MAC address is invalid.";
     if (text.size() != 17) return fault_after(value, invalid);
@@ -118,15 +118,15 @@ Result<void> read(const Value& value, MacAddress& out) {
     return {};
 }
 
-Result<void> read(const Value& value, NetworkInterface& out) {
+Decoded<> read(const Value& value, NetworkInterface& out) {
     return read_object(value, {"NetworkInterfaceConfig", kNetworkInterfaceFields}, &out);
 }
 
-Result<void> read(const Value& value, NetworkInterfacePatch& out) {
+Decoded<> read(const Value& value, NetworkInterfacePatch& out) {
     return read_object(value, {"NetworkInterfaceUpdateConfig", kNetworkInterfacePatchFields}, &out);
 }
 
-Result<void> read(const Value& value, Vsock& out) {
+Decoded<> read(const Value& value, Vsock& out) {
     return read_object(value, {"VsockDeviceConfig", kVsockFields}, &out);
 }
 

@@ -8,7 +8,7 @@ namespace wisp::config {
 namespace {
 
 /// mem_size_mib is a usize in Firecracker, and says so in its message.
-Result<void> read_usize(const Value& value, uint64_t& out) {
+Decoded<> read_usize(const Value& value, uint64_t& out) {
     out = TRY(read_integer(value, UINT64_MAX, "usize"));
     return {};
 }
@@ -39,13 +39,13 @@ constexpr Field kBootSourceFields[] = {
 
 }  // namespace
 
-Result<void> read(const Value& value, HugePages& out) {
+Decoded<> read(const Value& value, HugePages& out) {
     static constexpr const char* kNames[] = {"None", "Transparent", "2M"};
     out = static_cast<HugePages>(TRY(read_variant(value, kNames)));
     return {};
 }
 
-Result<void> read(const Value& value, CpuTemplateName& out) {
+Decoded<> read(const Value& value, CpuTemplateName& out) {
     static constexpr const char* kNames[] = {"C3", "T2", "T2S", "None", "T2CL", "T2A"};
     static constexpr CpuTemplateName kTemplates[] = {CpuTemplateName::kC3,   CpuTemplateName::kT2,
                                                      CpuTemplateName::kT2S,  CpuTemplateName::kNone,
@@ -54,15 +54,15 @@ Result<void> read(const Value& value, CpuTemplateName& out) {
     return {};
 }
 
-Result<void> read(const Value& value, MachineConfig& out) {
+Decoded<> read(const Value& value, MachineConfig& out) {
     return read_object(value, {"MachineConfig", kMachineFields}, &out);
 }
 
-Result<void> read(const Value& value, MachineConfigPatch& out) {
+Decoded<> read(const Value& value, MachineConfigPatch& out) {
     return read_object(value, {"MachineConfigUpdate", kMachinePatchFields}, &out);
 }
 
-Result<void> read(const Value& value, BootSource& out) {
+Decoded<> read(const Value& value, BootSource& out) {
     return read_object(value, {"BootSourceConfig", kBootSourceFields}, &out);
 }
 

@@ -9,36 +9,36 @@
 
 namespace wisp::config {
 
-Result<void> read(const Value& value, TokenBucket& out);
-Result<void> read(const Value& value, RateLimiter& out);
-Result<void> read(const Value& value, HugePages& out);
-Result<void> read(const Value& value, CpuTemplateName& out);
-Result<void> read(const Value& value, MachineConfig& out);
-Result<void> read(const Value& value, MachineConfigPatch& out);
-Result<void> read(const Value& value, BootSource& out);
-Result<void> read(const Value& value, Drive& out);
-Result<void> read(const Value& value, DrivePatch& out);
-Result<void> read(const Value& value, MacAddress& out);
-Result<void> read(const Value& value, NetworkInterface& out);
-Result<void> read(const Value& value, NetworkInterfacePatch& out);
-Result<void> read(const Value& value, Vsock& out);
-Result<void> read(const Value& value, Logger& out);
-Result<void> read(const Value& value, Metrics& out);
-Result<void> read(const Value& value, Serial& out);
-Result<void> read(const Value& value, MmdsConfig& out);
-Result<void> read(const Value& value, CpuidLeafModifier& out);
-Result<void> read(const Value& value, MsrModifier& out);
-Result<void> read(const Value& value, KvmCapability& out);
-Result<void> read(const Value& value, CpuConfig& out);
-Result<void> read(const Value& value, SnapshotCreate& out);
-Result<void> read(const Value& value, MemoryBackend& out);
-Result<void> read(const Value& value, NetworkOverride& out);
-Result<void> read(const Value& value, VsockOverride& out);
-Result<void> read(const Value& value, SnapshotLoad& out);
-Result<void> read(const Value& value, Action& out);
-Result<void> read(const Value& value, VmUpdate& out);
+Decoded<> read(const Value& value, TokenBucketConfig& out);
+Decoded<> read(const Value& value, RateLimiterConfig& out);
+Decoded<> read(const Value& value, HugePages& out);
+Decoded<> read(const Value& value, CpuTemplateName& out);
+Decoded<> read(const Value& value, MachineConfig& out);
+Decoded<> read(const Value& value, MachineConfigPatch& out);
+Decoded<> read(const Value& value, BootSource& out);
+Decoded<> read(const Value& value, Drive& out);
+Decoded<> read(const Value& value, DrivePatch& out);
+Decoded<> read(const Value& value, MacAddress& out);
+Decoded<> read(const Value& value, NetworkInterface& out);
+Decoded<> read(const Value& value, NetworkInterfacePatch& out);
+Decoded<> read(const Value& value, Vsock& out);
+Decoded<> read(const Value& value, Logger& out);
+Decoded<> read(const Value& value, Metrics& out);
+Decoded<> read(const Value& value, Serial& out);
+Decoded<> read(const Value& value, MmdsConfig& out);
+Decoded<> read(const Value& value, CpuidLeafModifier& out);
+Decoded<> read(const Value& value, MsrModifier& out);
+Decoded<> read(const Value& value, KvmCapability& out);
+Decoded<> read(const Value& value, CpuConfig& out);
+Decoded<> read(const Value& value, SnapshotCreate& out);
+Decoded<> read(const Value& value, MemoryBackend& out);
+Decoded<> read(const Value& value, NetworkOverride& out);
+Decoded<> read(const Value& value, VsockOverride& out);
+Decoded<> read(const Value& value, SnapshotLoad& out);
+Decoded<> read(const Value& value, Action& out);
+Decoded<> read(const Value& value, VmUpdate& out);
 
 /// A string that is a path: as any string, only its name in messages differs.
-Result<void> read_path(const Value& value, std::string& out);
+Decoded<> read_path(const Value& value, std::string& out);
 
 }  // namespace wisp::config

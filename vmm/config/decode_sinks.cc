@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where the monitor's own words go, and what it tells the guest: logger, metrics, serial, mmds-config.
+// logger, metrics, serial, mmds-config.
 #include <arpa/inet.h>
 
 #include <strings.h>
 #include <cstring>
+#include <string_view>
+#include <unordered_map>
 
 #include "vmm/config/decode_resources.h"
 
@@ -12,7 +14,7 @@ namespace wisp::config {
 
 namespace {
 
-Result<void> read_level(const Value& value, LogLevel& out) {
+Decoded<> read_level(const Value& value, LogLevel& out) {
     const std::string name = TRY(read_text(value, "a string"));
     const std::optional<LogLevel> level = parse_log_level(name);
     if (!level) return fault_after(value, "Invalid LevelFilter");
@@ -20,28 +22,34 @@ Result<void> read_level(const Value& value, LogLevel& out) {
     return {};
 }
 
-/// Free keys, each with a string; of a key given twice the last one holds.
-Result<void> read_properties(const Value& value, std::vector<std::pair<std::string, std::string>>& out) {
+/// Any keys, each with a string; of a key that is given twice, the last one holds.
+Decoded<> read_properties(const Value& value, std::vector<std::pair<std::string, std::string>>& out) {
     if (value.is(Value::Kind::kNull)) return {};
     if (!value.is(Value::Kind::kObject)) return wrong_type(value, "a map");
     out.clear();
     for (const Member& member : value.members) {
         std::string text;
         TRY(read(member.value, text));
-        std::erase_if(out, [&](const auto& other) { return other.first == member.name; });
         out.emplace_back(member.name, std::move(text));
     }
     if (!value.items.empty()) return fault_in(value.items[0], value.items[0].text);
+    std::unordered_map<std::string_view, size_t> last;
+    for (size_t i = 0; i < value.members.size(); ++i) last[value.members[i].name] = i;
+    size_t index = 0;
+    std::erase_if(out, [&](const auto&) {
+        const size_t at = index++;
+        return last[value.members[at].name] != at;
+    });
     return {};
 }
 
-Result<void> read_mmds_version(const Value& value, MmdsVersion& out) {
+Decoded<> read_mmds_version(const Value& value, MmdsVersion& out) {
     static constexpr const char* kNames[] = {"V1", "V2"};
     out = static_cast<MmdsVersion>(TRY(read_variant(value, kNames)));
     return {};
 }
 
-Result<void> read_ipv4(const Value& value, Ipv4Address& out) {
+Decoded<> read_ipv4(const Value& value, Ipv4Address& out) {
     const std::string text = TRY(read_text(value, "IPv4 address"));
     if (text.size() != strlen(text.c_str()) || inet_pton(AF_INET, text.c_str(), out.data()) != 1)
         return fault_in(value, "invalid IPv4 address syntax");
@@ -76,24 +84,24 @@ constexpr Field kMmdsFields[] = {
 
 }  // namespace
 
-Result<void> read_path(const Value& value, std::string& out) {
+Decoded<> read_path(const Value& value, std::string& out) {
     out = TRY(read_text(value, "path string"));
     return {};
 }
 
-Result<void> read(const Value& value, Logger& out) {
+Decoded<> read(const Value& value, Logger& out) {
     return read_object(value, {"LoggerConfig", kLoggerFields}, &out);
 }
 
-Result<void> read(const Value& value, Metrics& out) {
+Decoded<> read(const Value& value, Metrics& out) {
     return read_object(value, {"MetricsConfig", kMetricsFields, Schema::Unknown::kIgnore}, &out);
 }
 
-Result<void> read(const Value& value, Serial& out) {
+Decoded<> read(const Value& value, Serial& out) {
     return read_object(value, {"SerialConfig", kSerialFields}, &out);
 }
 
-Result<void> read(const Value& value, MmdsConfig& out) {
+Decoded<> read(const Value& value, MmdsConfig& out) {
     return read_object(value, {"MmdsConfig", kMmdsFields}, &out);
 }
 

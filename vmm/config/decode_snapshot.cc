@@ -8,7 +8,7 @@ namespace wisp::config {
 namespace {
 
 template <class Enum, const auto& Names>
-Result<void> read_enum(const Value& value, Enum& out) {
+Decoded<> read_enum(const Value& value, Enum& out) {
     out = static_cast<Enum>(TRY(read_variant(value, Names)));
     return {};
 }
@@ -56,31 +56,31 @@ constexpr Field kVmFields[] = {with<&VmUpdate::state, read_enum<WantedState, kWa
 
 }  // namespace
 
-Result<void> read(const Value& value, SnapshotCreate& out) {
+Decoded<> read(const Value& value, SnapshotCreate& out) {
     return read_object(value, {"CreateSnapshotParams", kCreateFields}, &out);
 }
 
-Result<void> read(const Value& value, MemoryBackend& out) {
+Decoded<> read(const Value& value, MemoryBackend& out) {
     return read_object(value, {"MemBackendConfig", kBackendFields}, &out);
 }
 
-Result<void> read(const Value& value, NetworkOverride& out) {
+Decoded<> read(const Value& value, NetworkOverride& out) {
     return read_object(value, {"NetworkOverride", kNetworkOverrideFields, Schema::Unknown::kIgnore}, &out);
 }
 
-Result<void> read(const Value& value, VsockOverride& out) {
+Decoded<> read(const Value& value, VsockOverride& out) {
     return read_object(value, {"VsockOverride", kVsockOverrideFields, Schema::Unknown::kIgnore}, &out);
 }
 
-Result<void> read(const Value& value, SnapshotLoad& out) {
+Decoded<> read(const Value& value, SnapshotLoad& out) {
     return read_object(value, {"LoadSnapshotConfig", kLoadFields}, &out);
 }
 
-Result<void> read(const Value& value, Action& out) {
+Decoded<> read(const Value& value, Action& out) {
     return read_object(value, {"ActionBody", kActionFields}, &out);
 }
 
-Result<void> read(const Value& value, VmUpdate& out) {
+Decoded<> read(const Value& value, VmUpdate& out) {
     return read_object(value, {"Vm", kVmFields}, &out);
 }
 

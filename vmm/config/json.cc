@@ -4,10 +4,10 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <utility>
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 #define RAPIDJSON_ASSERT(condition) CHECK(condition)
 #include <rapidjson/memorystream.h>
@@ -21,10 +21,20 @@ namespace {
 
 using Kind = Value::Kind;
 
+Place place(size_t offset) {
+    return static_cast<Place>(offset);
+}
+
+std::vector<uint32_t> find_lines(std::string_view text) {
+    std::vector<uint32_t> starts = {0};
+    for (size_t end = 0; (end = text.find('\n', end)) != std::string_view::npos;) starts.push_back(place(++end));
+    return starts;
+}
+
 /// RapidJSON's events to a tree. `stream` is the one the reader reads: where it stands is where the event ends.
 class TreeBuilder {
 public:
-    TreeBuilder(std::string_view text, const rapidjson::MemoryStream& stream) : locator_(text), stream_(stream) {}
+    TreeBuilder(std::string_view text, const rapidjson::MemoryStream& stream) : scanner_(text), stream_(stream) {}
 
     bool Null() { return finish(scalar(Kind::kNull)); }
     bool Bool(bool boolean) {
@@ -40,7 +50,7 @@ public:
     bool EndObject(unsigned) { return close(); }
     bool EndArray(unsigned) { return close(); }
 
-    // The reader must be able to name these, and never calls them: numbers come as text.
+    // The reader needs their names and never calls them: numbers come as text.
     bool Int(int) { return false; }
     bool Uint(unsigned) { return false; }
     bool Int64(int64_t) { return false; }
@@ -53,9 +63,9 @@ public:
     Value take_root() { return std::move(root_); }
 
 private:
-    JsonLocator::In surroundings() const {
-        if (open_.empty()) return JsonLocator::In::kNothing;
-        return open_.back().container.is(Kind::kArray) ? JsonLocator::In::kArray : JsonLocator::In::kObject;
+    JsonScanner::In surroundings() const {
+        if (open_.empty()) return JsonScanner::In::kNothing;
+        return open_.back().container.is(Kind::kArray) ? JsonScanner::In::kArray : JsonScanner::In::kObject;
     }
     Value scalar(Kind kind);
     bool finish(Value value);
@@ -63,7 +73,7 @@ private:
     bool close();
     bool stop(const char* message, size_t offset);
 
-    JsonLocator locator_;
+    JsonScanner scanner_;
     const rapidjson::MemoryStream& stream_;
     size_t last_end_ = 0;  ///< where the previous event ended
     Value root_;
@@ -80,14 +90,14 @@ private:
 Value TreeBuilder::scalar(Kind kind) {
     Value value;
     value.kind = kind;
-    value.begin = locator_.at(locator_.skip(last_end_));
+    value.begin = place(scanner_.skip(last_end_));
     return value;
 }
 
 bool TreeBuilder::finish(Value value) {
     last_end_ = stream_.Tell();
-    value.end = locator_.at(last_end_);
-    value.after = locator_.after(last_end_, surroundings());
+    value.end = place(last_end_);
+    value.after = place(scanner_.after(last_end_, surroundings()));
     if (open_.empty()) {
         root_ = std::move(value);
         return true;
@@ -121,7 +131,7 @@ bool TreeBuilder::Key(const char* text, unsigned length, bool) {
     if (!valid_utf8({text, length})) return stop("invalid unicode code point", last_end_);
     Member& key = open_.back().key;
     key.name.assign(text, length);
-    key.after = locator_.after(last_end_, JsonLocator::In::kObject);
+    key.after = place(scanner_.after(last_end_, JsonScanner::In::kObject));
     key.present = true;
     return true;
 }
@@ -136,13 +146,14 @@ bool TreeBuilder::String(const char* text, unsigned length, bool) {
 bool TreeBuilder::RawNumber(const char* digits, unsigned length, bool) {
     // RapidJSON takes "01" as a 0 and something after it.
     if (digits[length - 1] == '0' && (length == 1 || (length == 2 && digits[0] == '-')) &&
-        locator_.digit(stream_.Tell()))
+        scanner_.digit(stream_.Tell()))
         return stop("invalid number", stream_.Tell() + 1);
 
     Value value = scalar(Kind::kUnsigned);
     const char* const end = digits + length;
     const bool negative = digits[0] == '-';
-    if (!memchr(digits, '.', length) && !memchr(digits, 'e', length) && !memchr(digits, 'E', length)) {
+    const bool integer = std::string_view(digits, length).find_first_of(".eE") == std::string_view::npos;
+    if (integer) {
         if (!negative && std::from_chars(digits, end, value.number).ec == std::errc()) return finish(std::move(value));
         int64_t number = 0;
         if (negative && std::from_chars(digits, end, number).ec == std::errc() && number != 0) {
@@ -152,6 +163,7 @@ bool TreeBuilder::RawNumber(const char* digits, unsigned length, bool) {
         }
     }
     value.kind = Kind::kFloat;
+    if (integer) value.text.assign(digits, length);
     value.real = strtod(digits, nullptr);
     if (!std::isfinite(value.real)) return stop("number out of range", stream_.Tell());
     return finish(std::move(value));
@@ -167,7 +179,7 @@ void TreeBuilder::fault(const JsonFault& fault) {
     Value value;
     value.kind = Kind::kFault;
     value.text = fault.message;
-    value.begin = value.end = value.after = locator_.at(fault.offset);
+    value.begin = value.end = value.after = place(fault.offset);
     while (!open_.empty()) {
         Open inner = std::move(open_.back());
         open_.pop_back();
@@ -185,6 +197,7 @@ void TreeBuilder::fault(const JsonFault& fault) {
 }  // namespace
 
 Document parse_json(std::string_view text) {
+    CHECK(text.size() < kNoPlace);
     constexpr unsigned kFlags = rapidjson::kParseNumbersAsStringsFlag | rapidjson::kParseStopWhenDoneFlag;
     rapidjson::MemoryStream stream(text.data(), text.size());
     TreeBuilder builder(text, stream);
@@ -192,18 +205,19 @@ Document parse_json(std::string_view text) {
     const rapidjson::ParseResult result = reader.Parse<kFlags>(stream, builder);
 
     Document document;
+    document.size = place(text.size());
+    document.line_starts = find_lines(text);
     if (result.IsError()) {
         if (result.Code() != rapidjson::kParseErrorTermination) builder.fault(explain_json_fault(text, result));
         document.root = builder.take_root();
         return document;
     }
     document.root = builder.take_root();
-    const JsonLocator locator(text);
-    const size_t rest = locator.skip_blanks(stream.Tell());
+    const size_t rest = JsonScanner(text).skip_blanks(stream.Tell());
     if (rest < text.size()) {
         document.tail.kind = Kind::kFault;
         document.tail.text = "trailing characters";
-        document.tail.end = locator.at(rest + 1);
+        document.tail.end = place(rest + 1);
     }
     return document;
 }
@@ -212,7 +226,7 @@ Result<Value> parse_json_strict(std::string_view text) {
     Document document = parse_json(text);
     const Value* fault = document.root.find_fault();
     if (!fault && document.tail.is(Kind::kFault)) fault = &document.tail;
-    if (fault) return std::unexpected(Error{fault->text + at(fault->end), 0});
+    if (fault) return std::unexpected(document.error({fault->text, fault->end}));
     return std::move(document.root);
 }
 

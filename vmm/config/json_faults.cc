@@ -7,9 +7,7 @@
 #include "base/check.h"
 
 #define RAPIDJSON_ASSERT(condition) CHECK(condition)
-#include <rapidjson/encodings.h>
 #include <rapidjson/error/error.h>
-#include <rapidjson/memorystream.h>
 
 namespace wisp::config {
 
@@ -95,38 +93,25 @@ JsonFault escape_fault(std::string_view text, size_t offset) {
 
 }  // namespace
 
-Position JsonLocator::at(size_t offset) const {
-    if (offset < line_start_) {
-        line_start_ = 0;
-        line_ = 1;
-    }
-    const size_t end = std::min(offset, text_.size());
-    while (const void* found = memchr(text_.data() + line_start_, '\n', end - line_start_)) {
-        line_start_ = static_cast<size_t>(static_cast<const char*>(found) - text_.data()) + 1;
-        ++line_;
-    }
-    return {line_, static_cast<uint32_t>(end - line_start_)};
-}
-
-Position JsonLocator::after(size_t offset, In in) const {
+size_t JsonScanner::after(size_t offset, In in) const {
     const size_t next = skip_blanks(offset);
-    if (next == text_.size() || in == In::kNothing) return at(next);
-    if (in == In::kObject) return at(next + (text_[next] == '}'));
-    if (text_[next] == ',') return at(skip_blanks(next + 1));
-    return at(next + (text_[next] == ']'));
+    if (next == text_.size() || in == In::kNothing) return next;
+    if (in == In::kObject) return next + (text_[next] == '}');
+    if (text_[next] == ',') return skip_blanks(next + 1);
+    return next + (text_[next] == ']');
 }
 
-size_t JsonLocator::skip_blanks(size_t offset) const {
+size_t JsonScanner::skip_blanks(size_t offset) const {
     while (offset < text_.size() && blank(text_[offset])) ++offset;
     return offset;
 }
 
-size_t JsonLocator::skip(size_t offset) const {
+size_t JsonScanner::skip(size_t offset) const {
     while (offset < text_.size() && (blank(text_[offset]) || text_[offset] == ',' || text_[offset] == ':')) ++offset;
     return offset;
 }
 
-bool JsonLocator::digit(size_t offset) const {
+bool JsonScanner::digit(size_t offset) const {
     return offset < text_.size() && text_[offset] >= '0' && text_[offset] <= '9';
 }
 
@@ -162,17 +147,6 @@ JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult
         default:
             return {"invalid JSON", past(text, offset)};
     }
-}
-
-bool valid_utf8(std::string_view text) {
-    if (std::none_of(text.begin(), text.end(), [](char c) { return c & 0x80; })) return true;
-    struct Discard {
-        void Put(char) {}
-    } discard;
-    rapidjson::MemoryStream stream(text.data(), text.size());
-    while (stream.Tell() < text.size())
-        if (!rapidjson::UTF8<>::Validate(stream, discard)) return false;
-    return true;
 }
 
 }  // namespace wisp::config

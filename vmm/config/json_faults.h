@@ -21,19 +21,16 @@ struct JsonFault {
     size_t offset;  ///< serde_json's notion of where: bytes read when it saw the fault
 };
 
-/// Offsets to lines and columns, and a look at what comes next.
-class JsonLocator {
+/// Looks at what comes next in a text. All functions take and return byte offsets.
+class JsonScanner {
 public:
-    explicit JsonLocator(std::string_view text) : text_(text) {}
-
-    /// Offsets of one locator should grow from call to call: it counts lines from where it last was.
-    Position at(size_t offset) const;
+    explicit JsonScanner(std::string_view text) : text_(text) {}
 
     /// What a value or key stands in.
     enum class In : uint8_t { kNothing, kObject, kArray };
 
     /// As Value::after.
-    Position after(size_t offset, In in) const;
+    size_t after(size_t offset, In in) const;
 
     size_t skip_blanks(size_t offset) const;
 
@@ -44,12 +41,8 @@ public:
 
 private:
     std::string_view text_;
-    mutable size_t line_start_ = 0;
-    mutable uint32_t line_ = 1;
 };
 
 JsonFault explain_json_fault(std::string_view text, const rapidjson::ParseResult& result);
-
-bool valid_utf8(std::string_view text);
 
 }  // namespace wisp::config

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JsonWriter: compact JSON text, value by value. Commas and colons are its business, balance is the caller's.
+// JsonWriter: compact JSON text, value by value. It writes commas and colons; its caller balances the brackets.
 #pragma once
 
 #include <cstdint>

@@ -15,24 +15,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
+#include "base/token_bucket.h"
 #include "virtio/block/config.h"
 #include "vmm/config/value.h"
 
 namespace wisp::config {
-
-/// Tokens that refill at size / refill_time. A bucket with size 0 or refill_time 0 limits nothing.
-struct TokenBucket {
-    uint64_t size = 0;                            ///< bytes or operations
-    std::optional<uint64_t> one_time_burst = {};  ///< spent first, never refilled
-    uint64_t refill_time = 0;                     ///< ms for a full refill
-
-    bool limits() const { return size != 0 && refill_time != 0; }
-};
-
-struct RateLimiter {
-    std::optional<TokenBucket> bandwidth = {};  ///< bytes
-    std::optional<TokenBucket> ops = {};        ///< requests or frames
-};
 
 enum class HugePages : uint8_t { kNone, kTransparent, k2M };
 
@@ -81,14 +69,14 @@ struct Drive {
     IoEngine io_engine = IoEngine::kAsync;
     std::optional<std::string> socket = {};  ///< of a vhost-user back end; refused, see VmConfig::put_drive()
     bool direct = false;                     ///< [Wisp] O_DIRECT: bypass the host's page cache
-    std::optional<RateLimiter> rate_limiter = {};
+    std::optional<RateLimiterConfig> rate_limiter = {};
 };
 
 /// PATCH /drives/{id}.
 struct DrivePatch {
     std::string drive_id = {};
     std::optional<std::string> path_on_host = {};
-    std::optional<RateLimiter> rate_limiter = {};
+    std::optional<RateLimiterConfig> rate_limiter = {};
 };
 
 using MacAddress = std::array<uint8_t, 6>;
@@ -101,15 +89,15 @@ struct NetworkInterface {
     std::string host_dev_name = {};  ///< the tap
     std::optional<MacAddress> guest_mac = {};
     std::optional<uint16_t> mtu = {};  ///< 68 to 65535; offered to the guest only if set
-    std::optional<RateLimiter> rx_rate_limiter = {};
-    std::optional<RateLimiter> tx_rate_limiter = {};
+    std::optional<RateLimiterConfig> rx_rate_limiter = {};
+    std::optional<RateLimiterConfig> tx_rate_limiter = {};
 };
 
 /// PATCH /network-interfaces/{id}.
 struct NetworkInterfacePatch {
     std::string iface_id = {};
-    std::optional<RateLimiter> rx_rate_limiter = {};
-    std::optional<RateLimiter> tx_rate_limiter = {};
+    std::optional<RateLimiterConfig> rx_rate_limiter = {};
+    std::optional<RateLimiterConfig> tx_rate_limiter = {};
 };
 
 struct Vsock {
@@ -118,7 +106,7 @@ struct Vsock {
     std::optional<std::string> vsock_id = {};  ///< deprecated, kept to be shown
 };
 
-enum class LogLevel : uint8_t { kOff, kError, kWarning, kInfo, kDebug, kTrace };
+using LogLevel = log::Level;
 
 struct Logger {
     std::optional<std::string> log_path = {};
@@ -136,7 +124,7 @@ struct Metrics {
 
 struct Serial {
     std::optional<std::string> serial_out_path = {};
-    std::optional<TokenBucket> rate_limiter = {};
+    std::optional<TokenBucketConfig> rate_limiter = {};
 };
 
 /// The level of a name (case does not matter), or nothing.

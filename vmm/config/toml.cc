@@ -10,7 +10,7 @@
 #define TOML_ENABLE_FORMATTERS 0
 #define TOML_FLOAT_CHARCONV 1  // its other way to read numbers is a string stream, which needs locales
 #define TOML_ENABLE_WINDOWS_COMPAT 0
-// One of its assertions does not hold for "[=", which the lines behind it refuse well.
+// One of its assertions does not hold for "[=", which the code after it refuses well.
 #define TOML_ASSERT(expression) static_assert(true)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow"
@@ -27,24 +27,6 @@ Position position(const toml::source_position& place) {
     return {place.line, place.column};
 }
 
-Value convert(const toml::node& node);
-
-void convert_table(const toml::table& table, Value& out) {
-    out.kind = Kind::kObject;
-    out.members.reserve(table.size());
-    for (const auto& [key, node] : table) {
-        Member& member = out.members.emplace_back();
-        member.name = key.str();
-        member.after = position(key.source().begin);
-        member.present = true;
-        member.value = convert(node);
-    }
-    // toml++ sorts keys; the decoder wants them as they stand in the text.
-    std::sort(out.members.begin(), out.members.end(), [](const Member& a, const Member& b) {
-        return std::pair(a.after.line, a.after.column) < std::pair(b.after.line, b.after.column);
-    });
-}
-
 std::string two_digits(unsigned number) {
     return format("%02u", number);
 }
@@ -59,10 +41,45 @@ std::string to_text(const toml::date_time& moment) {
     return to_text(moment.date) + "T" + to_text(moment.time);
 }
 
-Value convert(const toml::node& node) {
+/// toml++'s nodes to a tree. The places of the tree are indices into `positions`.
+class Converter {
+public:
+    explicit Converter(std::vector<Position>& positions) : positions_(positions) {}
+
+    Value convert(const toml::node& node);
+
+private:
+    void convert_table(const toml::table& table, Value& out);
+    Place place(const toml::source_position& where) {
+        positions_.push_back(position(where));
+        return static_cast<Place>(positions_.size() - 1);
+    }
+
+    std::vector<Position>& positions_;
+};
+
+void Converter::convert_table(const toml::table& table, Value& out) {
+    out.kind = Kind::kObject;
+    out.members.reserve(table.size());
+    for (const auto& [key, node] : table) {
+        Member& member = out.members.emplace_back();
+        member.name = key.str();
+        member.after = place(key.source().begin);
+        member.present = true;
+        member.value = convert(node);
+    }
+    // toml++ sorts keys; the decoder wants them in the order of the text.
+    const auto where = [&](const Member& member) {
+        return std::pair(positions_[member.after].line, positions_[member.after].column);
+    };
+    std::sort(out.members.begin(), out.members.end(),
+              [&](const Member& a, const Member& b) { return where(a) < where(b); });
+}
+
+Value Converter::convert(const toml::node& node) {
     Value out;
     out.syntax = Syntax::kToml;
-    out.begin = out.end = out.after = position(node.source().begin);
+    out.begin = out.end = out.after = place(node.source().begin);
     if (const auto* table = node.as_table()) {
         convert_table(*table, out);
     } else if (const auto* array = node.as_array()) {
@@ -89,18 +106,20 @@ Value convert(const toml::node& node) {
     return out;
 }
 
-Document fault_at(Position place, std::string text) {
+Document fault_at(Position where, std::string text) {
     Document document;
+    document.syntax = Syntax::kToml;
+    document.positions = {where};
     Value& fault = document.root;
     fault.kind = Kind::kFault;
     fault.syntax = Syntax::kToml;
     fault.text = std::move(text);
-    fault.begin = fault.end = fault.after = place;
+    fault.begin = fault.end = fault.after = 0;
     return document;
 }
 
-// A TOML text has no control characters but tabs and line ends. Looked for here, because toml++ ends the process at
-// some of them.
+// A TOML text has no control characters but tabs and line ends. They are searched for here, because toml++ ends the
+// process at some of them.
 std::optional<Position> find_control_character(std::string_view text) {
     Position place{1, 1};
     for (const char letter : text) {
@@ -117,9 +136,10 @@ std::optional<Position> find_control_character(std::string_view text) {
 Document parse_toml(std::string_view text) {
     if (const auto place = find_control_character(text)) return fault_at(*place, "control character in the text");
     Document document;
+    document.syntax = Syntax::kToml;
     const toml::parse_result result = toml::parse(text);
     if (result) {
-        document.root = convert(result.table());
+        document.root = Converter(document.positions).convert(result.table());
         return document;
     }
     return fault_at(position(result.error().source().begin), std::string(result.error().description()));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/config/value.h"
 
+#include <algorithm>
+
 #include "vmm/config/json_writer.h"
 
 namespace wisp::config {
@@ -20,8 +22,18 @@ const Value* Value::find_fault() const {
     return nullptr;
 }
 
-std::string at(Position position) {
-    return position.line ? format(" at line %u column %u", position.line, position.column) : std::string();
+Position Document::position(Place place) const {
+    if (place == kNoPlace) return {};
+    if (syntax == Syntax::kToml) return positions[place];
+    const uint32_t offset = std::min(place, size);
+    const auto next_line = std::upper_bound(line_starts.begin(), line_starts.end(), offset);
+    return {static_cast<uint32_t>(next_line - line_starts.begin()), offset - *(next_line - 1)};
+}
+
+Error Document::error(DocumentFault fault) const {
+    const Position where = position(fault.place);
+    if (where.line != 0) fault.message += format(" at line %u column %u", where.line, where.column);
+    return Error{std::move(fault.message), 0};
 }
 
 namespace {

@@ -57,7 +57,7 @@ Result<void> VmConfig::put_machine(const MachineConfig& wanted) {
     const std::optional<CpuTemplateName> previous = machine.cpu_template;
     machine = wanted;
     if (wanted.cpu_template)
-        cpu_config.reset();  // the later of the two kinds of template holds
+        cpu_config.reset();  // of the two kinds of template, the later one holds
     else
         machine.cpu_template = previous;
     return {};
@@ -82,7 +82,8 @@ Result<void> VmConfig::patch_machine(const MachineConfigPatch& patch) {
 Result<void> VmConfig::put_drive(const Drive& drive) {
     TRY(check_resource_id(drive.drive_id));
     if (drive.socket)
-        return fail("Drive %s names a `socket`: Wisp has no vhost-user drives, by design.", drive.drive_id.c_str());
+        return fail("Drive %s names a `socket`: Wisp leaves vhost-user drives out by design; give `path_on_host`.",
+                    drive.drive_id.c_str());
     if (drive.path_on_host.empty()) return fail("Unable to create the virtio block device: Invalid block config.");
     const Drive* const root = root_drive();
     if (drive.is_root_device && root && root->drive_id != drive.drive_id)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// VmConfig: everything that is configured of one machine before it starts, whether by file or by API, with the rules
-// that hold between resources (one root drive, no MAC twice, …). Opens nothing but machine files.
+// VmConfig: the configuration of one machine before it starts, from a file or from the API, with the rules between
+// resources (one root drive, no MAC address twice). It opens machine files and no others.
 //
-// Each put_…() leaves the configuration as it was if it fails. Messages are Firecracker's where its clients know them;
-// the API puts its own prefix ("Drive config error: ") in front.
+// A put_…() that fails leaves the configuration as it was. Messages are Firecracker's where its clients match them; the
+// API adds its own prefix ("Drive config error: ").
 #pragma once
 
 #include <optional>
@@ -33,7 +33,7 @@ struct VmConfig {
     Result<void> put_machine(const MachineConfig& wanted);
     Result<void> patch_machine(const MachineConfigPatch& patch);
 
-    /// Takes the place of a static template, as a static template put later takes its.
+    /// Replaces a static template; a static template that is put later replaces it.
     void put_cpu_config(CpuConfig wanted);
 
     /// A drive of the same id is replaced.
@@ -61,8 +61,8 @@ Result<void> check_resource_id(std::string_view id);
 /// Its rule for the id of an instance: 1 to 64 letters, digits and hyphens.
 Result<void> check_instance_id(std::string_view id);
 
-/// Reads a machine file: TOML if its name ends in .toml, JSON if in .json, otherwise by its first byte that is no
-/// blank (`{` is JSON). Errors name the file, and line and column where the text is at fault.
+/// Reads a machine file: TOML if its name ends in .toml, JSON if it ends in .json, otherwise JSON if the first byte
+/// that is no blank is `{`. Errors name the file, and line and column where the text is at fault.
 Result<VmConfig> load_config_file(const std::string& path);
 
 }  // namespace wisp::config

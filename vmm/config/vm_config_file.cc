@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Machine files: the same resources as the API's under one roof, in JSON or TOML.
+// Machine files: all resources of the API in one document, in JSON or TOML.
 #include <fcntl.h>
 
 #include "base/fd.h"
@@ -14,10 +14,10 @@ namespace wisp::config {
 
 namespace {
 
-/// A device that Wisp leaves out by design. Its key may be there with nothing in it, as in Firecracker's own listing.
+/// A device that Wisp leaves out by design. Its key may stand with null or [], as in the answer to GET /vm/config.
 struct LeftOut {};
 
-/// A machine file as it is written, before the rules between its parts.
+/// A machine file as it is written, before the rules between its parts are applied.
 struct MachineFile {
     BootSource boot_source;
     std::vector<Drive> drives;
@@ -33,14 +33,14 @@ struct MachineFile {
 };
 
 /// An object, or the path of a JSON file that has it.
-Result<void> keep_value(const Value& value, Value& out) {
+Decoded<> keep_value(const Value& value, Value& out) {
     if (const Value* fault = value.find_fault()) return fault_in(*fault, fault->text);
     out = value;
     return {};
 }
 
 template <const auto& Name>
-Result<void> refuse(const Value& value, LeftOut&) {
+Decoded<> refuse(const Value& value, LeftOut&) {
     const bool empty = value.is(Value::Kind::kNull) || (value.is(Value::Kind::kArray) && value.items.empty());
     if (empty) return {};
     return fault_in(value, std::string("`") + Name + "`: Wisp leaves this device out by design");
@@ -75,24 +75,24 @@ bool is_toml(const std::string& path, const std::string& text) {
     return first != std::string::npos && text[first] != '{';
 }
 
-Result<CpuConfig> load_cpu_config(const Value& value) {
+Result<CpuConfig> load_cpu_config(const Document& document, const Value& value) {
     CpuConfig config;
     if (!value.is(Value::Kind::kString)) {
-        TRY(read(value, config));
+        if (auto done = read(value, config); !done) return std::unexpected(document.error(std::move(done).error()));
         return config;
     }
     const std::string text = TRY(read_file(value.text, limits::kMaxConfigFile));
     return TRY_CONTEXT(value.text, decode<CpuConfig>(parse_json(text)));
 }
 
-Result<VmConfig> apply(const MachineFile& file) {
+Result<VmConfig> apply(const Document& document, const MachineFile& file) {
     VmConfig config;
     config.boot_source = file.boot_source;
     config.logger = file.logger;
     config.metrics = file.metrics;
     config.serial = file.serial;
     if (file.machine) TRY_CONTEXT("machine-config", config.put_machine(*file.machine));
-    if (file.cpu_config) config.put_cpu_config(TRY_CONTEXT("cpu-config", load_cpu_config(*file.cpu_config)));
+    if (file.cpu_config) config.put_cpu_config(TRY_CONTEXT("cpu-config", load_cpu_config(document, *file.cpu_config)));
     for (const Drive& drive : file.drives) TRY_CONTEXT("drive " + drive.drive_id, config.put_drive(drive));
     for (const NetworkInterface& interface : file.network_interfaces)
         TRY_CONTEXT("network interface " + interface.iface_id, config.put_network_interface(interface));
@@ -103,9 +103,9 @@ Result<VmConfig> apply(const MachineFile& file) {
 
 }  // namespace
 
-Result<void> read(const Value& value, MachineFile& out) {
-    // Firecracker takes any key at the top, and there are clients that write some of their own with nothing in them.
-    // With something in them they are mistakes.
+Decoded<> read(const Value& value, MachineFile& out) {
+    // Firecracker takes any key at the top, and some clients write keys of their own with null in them. A key with
+    // another value is likely to be a mistake.
     return read_object(value, {"VmmConfig", kFields, Schema::Unknown::kRefuseUnlessNull}, &out);
 }
 
@@ -115,14 +115,14 @@ Result<VmConfig> load(const std::string& path) {
     const std::string text = TRY_CONTEXT("machine file", read_file(path, limits::kMaxConfigFile));
     const Document document = is_toml(path, text) ? parse_toml(text) : parse_json(text);
     const MachineFile file = TRY_CONTEXT("machine file " + path, decode<MachineFile>(document));
-    return TRY_CONTEXT("machine file " + path, apply(file));
+    return TRY_CONTEXT("machine file " + path, apply(document, file));
 }
 
 }  // namespace
 
 Result<VmConfig> load_config_file(const std::string& path) {
     auto loaded = load(path);
-    // A message quotes the file, and is one line all the same, which steers no terminal.
+    // A message that quotes the file stays one line, without characters that control a terminal.
     if (!loaded)
         for (char& letter : loaded.error().message)
             if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f) letter = '?';

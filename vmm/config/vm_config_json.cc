@@ -24,7 +24,7 @@ void member(JsonWriter& out, const char* key, bool value) {
     out.boolean(value);
 }
 
-void write_bucket(JsonWriter& out, const char* key, const std::optional<TokenBucket>& bucket) {
+void write_bucket(JsonWriter& out, const char* key, const std::optional<TokenBucketConfig>& bucket) {
     out.key(key);
     if (!bucket || !bucket->limits()) return out.null();
     out.begin_object();
@@ -33,14 +33,13 @@ void write_bucket(JsonWriter& out, const char* key, const std::optional<TokenBuc
     out.key("one_time_burst");
     bucket->one_time_burst ? out.number(*bucket->one_time_burst) : out.null();
     out.key("refill_time");
-    out.number(bucket->refill_time);
+    out.number(bucket->refill_time_ms);
     out.end_object();
 }
 
-void write_limiter(JsonWriter& out, const char* key, const std::optional<RateLimiter>& limiter) {
-    const auto limits = [](const std::optional<TokenBucket>& bucket) { return bucket && bucket->limits(); };
+void write_limiter(JsonWriter& out, const char* key, const std::optional<RateLimiterConfig>& limiter) {
     out.key(key);
-    if (!limiter || (!limits(limiter->bandwidth) && !limits(limiter->ops))) return out.null();
+    if (!limiter || !limiter->limits()) return out.null();
     out.begin_object();
     write_bucket(out, "bandwidth", limiter->bandwidth);
     write_bucket(out, "ops", limiter->ops);

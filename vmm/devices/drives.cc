@@ -2,7 +2,6 @@
 #include "vmm/devices/drives.h"
 
 #include "base/log.h"
-#include "vmm/devices/rate_limits.h"
 #include "vmm/preflight.h"
 
 namespace wisp {
@@ -56,7 +55,7 @@ virtio::BlockConfig block_config_of(const config::Drive& drive, const virtio::Th
     block.cache_type = drive.cache_type;
     block.io_engine = drive.io_engine;
     block.host_cache = drive.direct ? virtio::BlockFile::Cache::kDirect : virtio::BlockFile::Cache::kPageCache;
-    if (drive.rate_limiter) block.rate_limiter = rate_limiter_of(*drive.rate_limiter);
+    if (drive.rate_limiter) block.rate_limiter = *drive.rate_limiter;
     block.confine_thread = confine_thread;
     return block;
 }
@@ -78,8 +77,7 @@ void Drives::start_writers() {
 }
 
 void Drives::close() {
-    // Before control stops waiting, so that the log names the drive. The kernel ends what has begun in any case.
-    const uint64_t deadline_ns = monotonic_ns() + limits::kCloseDeadline_ns / 5 * 4;
+    const uint64_t deadline_ns = monotonic_ns() + limits::kBlockClose_ns;
     for (const Drive& drive : drives_) drive.device->close(deadline_ns);
 }
 
@@ -93,7 +91,7 @@ Result<void> Drives::patch(const config::DrivePatch& patch) {
                     LOG_ERROR("drive %s: its new file is not in use: %s", id.c_str(), done.error().message.c_str());
             }));
         }
-        if (patch.rate_limiter) drive.device->update_rate_limiter(rate_limiter_of(*patch.rate_limiter));
+        if (patch.rate_limiter) drive.device->update_rate_limiter(*patch.rate_limiter);
         return {};
     }
     return fail("drive %s does not exist", patch.drive_id.c_str());

@@ -15,6 +15,8 @@ constexpr std::byte kBootDone{123};
 constexpr uint64_t kExitStatus = 8;
 constexpr uint32_t kReported = 1u << 31;
 
+constexpr RecordType kRecord{"gpag", "guest_page", 1, Need::kRequired};
+
 }  // namespace
 
 void GuestStatus::handle_read(uint64_t, std::span<std::byte> data) {
@@ -22,7 +24,9 @@ void GuestStatus::handle_read(uint64_t, std::span<std::byte> data) {
 }
 
 void GuestStatus::handle_write(uint64_t offset, std::span<const std::byte> data) {
-    if (offset == kBootTimer && data.size() == 1 && data[0] == kBootDone) on_boot_done_();
+    uint64_t left_out = 0;
+    if (offset == kBootTimer && data.size() == 1 && data[0] == kBootDone && boot_done_limiter_.allow(left_out))
+        on_boot_done_();
     if (offset == kExitStatus && data.size() == sizeof(le32)) {
         le32 status;
         memcpy(&status, data.data(), sizeof status);
@@ -34,6 +38,21 @@ std::optional<unsigned> GuestStatus::exit_status() const {
     const uint32_t status = exit_status_.load(std::memory_order_relaxed);
     if (!status) return std::nullopt;
     return status & ~kReported;
+}
+
+void GuestStatus::save(RecordWriter& writer) const {
+    const auto scope = writer.leaf(kRecord);
+    const auto status = exit_status();
+    writer.boolean(status.has_value());
+    writer.u32(status.value_or(0));
+}
+
+Result<void> GuestStatus::restore(RecordReader& group) {
+    RecordReader record = TRY(group.record(kRecord));
+    const bool reported = TRY(record.boolean("reported"));
+    const uint32_t status = TRY(record.u32("exit_status", 0, ~kReported));
+    exit_status_.store(reported ? status | kReported : 0, std::memory_order_relaxed);
+    return record.finish();
 }
 
 }  // namespace wisp

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/devices/i8042.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace wisp {
@@ -34,7 +35,17 @@ constexpr uint8_t kSetLights = 0xed, kEcho = 0xee, kScanCodeSet = 0xf0, kIdentif
                   kKeyboardReset = 0xff;
 constexpr uint8_t kScanCodes = 2;  // the set that it speaks
 
-constexpr size_t kCtrlAltDelSize = 11;
+constexpr unsigned kMaxPresses = 4;  // of Ctrl-Alt-Del that are not read; Firecracker's bound
+
+constexpr RecordType kRecord{"i842", "i8042", 1, Need::kRequired};
+
+/// Commands whose argument comes by port 0x60.
+bool takes_argument(uint8_t command) {
+    return command == kWriteCommandByte || (command >= kWriteOutputPort && command <= kWriteMouse);
+}
+bool keyboard_takes_argument(uint8_t command) {
+    return command == kSetLights || command == kScanCodeSet || command == kSetRate;
+}
 
 }  // namespace
 
@@ -43,33 +54,35 @@ constexpr size_t kCtrlAltDelSize = 11;
 void I8042::DataPort::handle_read(uint64_t, std::span<std::byte> data) {
     std::unique_lock lock(owner_.mutex_);
     data[0] = static_cast<std::byte>(owner_.read_data());
-    owner_.leave(std::move(lock));
+    owner_.unlock_and_signal(std::move(lock));
 }
 
 void I8042::DataPort::handle_write(uint64_t, std::span<const std::byte> data) {
     std::unique_lock lock(owner_.mutex_);
     owner_.write_data(std::to_integer<uint8_t>(data[0]));
-    owner_.leave(std::move(lock));
+    owner_.unlock_and_signal(std::move(lock));
 }
 
 void I8042::CommandPort::handle_read(uint64_t, std::span<std::byte> data) {
-    const std::lock_guard lock(owner_.mutex_);
+    std::unique_lock lock(owner_.mutex_);
     ++owner_.counters_.read_count;
     const bool full = owner_.answer_ || owner_.keyboard_count_ > 0;
     data[0] = static_cast<std::byte>(kStatusSystem | kStatusUnlocked | (full ? kStatusOutputFull : 0));
+    if (!full) owner_.push_ctrl_alt_del();  // for the next read: this one showed the guest an empty buffer
+    owner_.unlock_and_signal(std::move(lock));
 }
 
 void I8042::CommandPort::handle_write(uint64_t, std::span<const std::byte> data) {
     std::unique_lock lock(owner_.mutex_);
     ++owner_.counters_.write_count;
     owner_.command(std::to_integer<uint8_t>(data[0]));
-    owner_.leave(std::move(lock));
+    owner_.unlock_and_signal(std::move(lock));
 }
 
-void I8042::leave(std::unique_lock<std::mutex> lock) {
-    const bool tell = std::exchange(tell_interrupt_, false);
+void I8042::unlock_and_signal(std::unique_lock<std::mutex> lock) {
+    const bool interrupt = std::exchange(signal_interrupt_, false);
     lock.unlock();
-    if (tell) interrupt_();
+    if (interrupt) interrupt_();
 }
 
 bool I8042::keyboard_interrupts() const {
@@ -83,7 +96,9 @@ uint8_t I8042::read_data() {
     const uint8_t byte = keyboard_[keyboard_head_];
     keyboard_head_ = (keyboard_head_ + 1) % keyboard_.size();
     --keyboard_count_;
-    tell_interrupt_ = keyboard_count_ > 0 && keyboard_interrupts();  // the next byte is an interrupt of its own
+    if (press_unread_ > 0) --press_unread_;
+    if (driver_started_) push_ctrl_alt_del();
+    signal_interrupt_ = keyboard_count_ > 0 && keyboard_interrupts();  // each byte has an interrupt of its own
     return byte;
 }
 
@@ -116,7 +131,8 @@ void I8042::command(uint8_t value) {
             break;
         case kEnableKeyboard:
             command_byte_ &= static_cast<uint8_t>(~kKeyboardDisabled);
-            tell_interrupt_ = keyboard_count_ > 0 && keyboard_interrupts();
+            push_ctrl_alt_del();
+            signal_interrupt_ = keyboard_count_ > 0 && keyboard_interrupts();
             break;
         case kDisableMouse:
         case kEnableMouse:
@@ -140,19 +156,21 @@ void I8042::finish_command(uint8_t command, uint8_t value) {
     switch (command) {
         case kWriteCommandByte:
             command_byte_ = value;
-            tell_interrupt_ = keyboard_count_ > 0 && keyboard_interrupts();
+            driver_started_ = true;
+            push_ctrl_alt_del();
+            signal_interrupt_ = keyboard_count_ > 0 && keyboard_interrupts();
             break;
         case kWriteOutputPort:
             if (!(value & kOutputNotReset)) reset_machine();
             break;
         case kWriteKeyboardBuffer:
-            keyboard_says({value});
+            push({value});
             break;
         case kWriteMouseBuffer:
-            answer_ = value;  // without the mark of a mouse's byte in the status: there is none
+            answer_ = value;  // the status does not mark it as a mouse's byte: there is no mouse
             break;
         default:
-            break;  // nobody listens
+            break;  // a byte for the mouse
     }
 }
 
@@ -161,33 +179,44 @@ void I8042::keyboard_command(uint8_t value) {
         case 0:
             break;
         case kScanCodeSet:
-            if (value == 0) return keyboard_says({kAcknowledge, kScanCodes});
+            if (value == 0) return push({kAcknowledge, kScanCodes});
             [[fallthrough]];
         default:
-            return keyboard_says({kAcknowledge});
+            return push({kAcknowledge});
     }
     switch (value) {
         case kKeyboardReset:
-            return keyboard_says({kAcknowledge, kTestPassed});
+            return push({kAcknowledge, kTestPassed});
         case kIdentify:
-            return keyboard_says({kAcknowledge, 0xab, 0x83});
+            return push({kAcknowledge, 0xab, 0x83});
         case kEcho:
-            return keyboard_says({kEchoed});
+            return push({kEchoed});
         case kSetLights:
         case kScanCodeSet:
         case kSetRate:
             waiting_keyboard_ = value;
             [[fallthrough]];
         default:
-            keyboard_says({kAcknowledge});
+            push({kAcknowledge});
     }
 }
 
-// All of it or nothing: a guest that does not read loses what it has asked for.
-void I8042::keyboard_says(std::initializer_list<uint8_t> bytes) {
-    if (keyboard_.size() - keyboard_count_ < bytes.size()) return;
-    tell_interrupt_ = keyboard_interrupts();
+// A driver that waits for these bytes has no use for older ones: they make room.
+void I8042::push(std::initializer_list<uint8_t> bytes) {
+    if (keyboard_.size() - keyboard_count_ < bytes.size()) keyboard_count_ = press_unread_ = 0;
+    signal_interrupt_ = keyboard_interrupts();
     for (const uint8_t byte : bytes) keyboard_[(keyboard_head_ + keyboard_count_++) % keyboard_.size()] = byte;
+}
+
+// Puts a press that waits into the empty ring, unless the guest has switched the keyboard off.
+void I8042::push_ctrl_alt_del() {
+    if (presses_waiting_ == 0 || keyboard_count_ > 0 || command_byte_ & kKeyboardDisabled) return;
+    --presses_waiting_;
+    if (command_byte_ & kTranslate)
+        push({0x1d, 0x38, 0xe0, 0x53, 0xe0, 0xd3, 0xb8, 0x9d});
+    else
+        push({0x14, 0x11, 0xe0, 0x71, 0xe0, 0xf0, 0x71, 0xf0, 0x11, 0xf0, 0x14});
+    press_unread_ = keyboard_count_;
 }
 
 void I8042::reset_machine() {
@@ -199,18 +228,58 @@ void I8042::reset_machine() {
 
 Result<void> I8042::send_ctrl_alt_del() {
     std::unique_lock lock(mutex_);
-    if (keyboard_.size() - keyboard_count_ < kCtrlAltDelSize) return fail("I8042 error: i8042 internal buffer full.");
-    if (command_byte_ & kTranslate)
-        keyboard_says({0x1d, 0x38, 0xe0, 0x53, 0xe0, 0xd3, 0xb8, 0x9d});
-    else
-        keyboard_says({0x14, 0x11, 0xe0, 0x71, 0xe0, 0xf0, 0x71, 0xf0, 0x11, 0xf0, 0x14});
-    leave(std::move(lock));
+    if (presses_waiting_ + (press_unread_ > 0) >= kMaxPresses) return fail("I8042 error: i8042 internal buffer full.");
+    ++presses_waiting_;
+    push_ctrl_alt_del();
+    unlock_and_signal(std::move(lock));
     return {};
 }
 
 I8042::Counters I8042::counters() {
     const std::lock_guard lock(mutex_);
     return counters_;
+}
+
+// ---- state ----
+
+void I8042::save(RecordWriter& writer) {
+    const std::lock_guard lock(mutex_);
+    const auto scope = writer.leaf(kRecord);
+    writer.boolean(answer_.has_value());
+    writer.u8(answer_.value_or(0));
+    std::array<std::byte, std::tuple_size_v<decltype(keyboard_)>> bytes;
+    for (size_t i = 0; i < keyboard_count_; ++i)
+        bytes[i] = std::byte{keyboard_[(keyboard_head_ + i) % keyboard_.size()]};
+    writer.blob(std::span(bytes).first(keyboard_count_));
+    writer.u8(static_cast<uint8_t>(presses_waiting_));
+    writer.u8(static_cast<uint8_t>(press_unread_));
+    writer.boolean(driver_started_);
+    writer.u8(command_byte_);
+    writer.u8(waiting_command_);
+    writer.u8(waiting_keyboard_);
+}
+
+Result<void> I8042::restore(RecordReader& group) {
+    RecordReader record = TRY(group.record(kRecord));
+    const std::lock_guard lock(mutex_);
+    const bool answered = TRY(record.boolean("answered"));
+    const uint8_t answer = TRY(record.u8("answer"));
+    answer_ = answered ? std::optional(answer) : std::nullopt;
+    const auto bytes = TRY(record.blob("keyboard", keyboard_.size()));
+    keyboard_head_ = 0;
+    keyboard_count_ = bytes.size();
+    std::ranges::transform(bytes, keyboard_.begin(), std::to_integer<uint8_t>);
+    presses_waiting_ = TRY(record.u8("presses_waiting", 0, kMaxPresses));
+    press_unread_ = TRY(record.u8("press_unread", 0, static_cast<uint8_t>(keyboard_count_)));
+    driver_started_ = TRY(record.boolean("driver_started"));
+    command_byte_ = TRY(record.u8("command_byte"));
+    waiting_command_ = TRY(record.u8("waiting_command"));
+    if (waiting_command_ != 0 && !takes_argument(waiting_command_))
+        return record.refuse("waiting_command", "0x%02x has no argument", waiting_command_);
+    waiting_keyboard_ = TRY(record.u8("waiting_keyboard"));
+    if (waiting_keyboard_ != 0 && !keyboard_takes_argument(waiting_keyboard_))
+        return record.refuse("waiting_keyboard", "0x%02x has no argument", waiting_keyboard_);
+    return record.finish();
 }
 
 }  // namespace wisp

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "base/result.h"
-#include "vmm/devices/rate_limits.h"
 
 namespace wisp {
 
@@ -56,10 +55,6 @@ void visit(const NetCounters& counters, MetricsVisitor& visitor) {
     visitor.latency("tap_write_agg", counters.tap_write_agg);
 }
 
-virtio::RateLimiterConfig limits_of(const std::optional<config::RateLimiter>& wanted) {
-    return wanted ? rate_limiter_of(*wanted) : virtio::RateLimiterConfig{};
-}
-
 bool reaches_mmds(const config::VmConfig& config, const std::string& id) {
     return config.mmds &&
            std::ranges::find(config.mmds->network_interfaces, id) != config.mmds->network_interfaces.end();
@@ -79,11 +74,12 @@ Result<void> NetInterfaces::create(Loop& loop, const config::VmConfig& config, c
         net.tap = wanted.host_dev_name;
         net.mac = wanted.guest_mac;
         net.mtu = wanted.mtu;
-        net.receive_limiter = limits_of(wanted.rx_rate_limiter);
-        net.send_limiter = limits_of(wanted.tx_rate_limiter);
+        net.receive_limiter = wanted.rx_rate_limiter.value_or(RateLimiterConfig{});
+        net.send_limiter = wanted.tx_rate_limiter.value_or(RateLimiterConfig{});
         const mmds::Port* port = nullptr;
         if (service_ && reaches_mmds(config, wanted.iface_id)) {
-            auto made = std::make_unique<mmds::Port>(*service_, config.mmds->ipv4_address.value_or(mmds::kMmdsAddress));
+            auto made =
+                std::make_unique<mmds::Port>(loop, *service_, config.mmds->ipv4_address.value_or(mmds::kMmdsAddress));
             port = made.get();
             net.responder = std::move(made);
         }
@@ -97,7 +93,8 @@ Result<void> NetInterfaces::create(Loop& loop, const config::VmConfig& config, c
 Result<void> NetInterfaces::patch(const config::NetworkInterfacePatch& patch) {
     for (const Interface& interface : interfaces_) {
         if (interface.id != patch.iface_id) continue;
-        interface.device->update_rate_limiters(limits_of(patch.rx_rate_limiter), limits_of(patch.tx_rate_limiter));
+        interface.device->update_rate_limiters(patch.rx_rate_limiter.value_or(RateLimiterConfig{}),
+                                               patch.tx_rate_limiter.value_or(RateLimiterConfig{}));
         return {};
     }
     return fail("network interface %s does not exist", patch.iface_id.c_str());

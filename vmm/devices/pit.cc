@@ -7,23 +7,25 @@ namespace wisp {
 
 template <class Change>
 void LazyPit::with_state(Change change) {
-    const std::lock_guard lock(mutex_);
-    if (!created_) {
-        if (auto made = vm_.create_pit(); !made) {
-            LOG_LIMITED("the guest wants the i8254 timer, and the host gives none: %s", made.error().message.c_str());
-            return;
-        }
+    std::unique_lock lock(mutex_);
+    if (refused_) return;
+    Result<void> done;
+    if (!created_) done = vm_.create_pit();
+    if (done) {
         created_ = true;
+        if (auto state = vm_.pit()) {
+            change(*state);
+            done = vm_.set_pit(*state);
+        }
     }
-    auto state = vm_.pit();
-    if (!state) return;
-    change(*state);
-    if (auto set = vm_.set_pit(*state); !set) LOG_LIMITED("cannot set up the i8254: %s", set.error().message.c_str());
+    refused_ = !done;  // once: a further attempt would only build the same error on a vCPU thread
+    lock.unlock();
+    if (!done) LOG_WARNING("the guest uses the i8254 timer, and the host gives none: %s", done.error().message.c_str());
 }
 
 void LazyPit::Counters::handle_read(uint64_t, std::span<std::byte> data) {
     owner_.with_state([](kvm_pit_state2&) {});
-    data[0] = std::byte{0};  // a counter that nobody has programmed yet
+    data[0] = std::byte{0};  // a counter that is not programmed yet
 }
 
 void LazyPit::Counters::handle_write(uint64_t offset, std::span<const std::byte> data) {
@@ -32,8 +34,8 @@ void LazyPit::Counters::handle_write(uint64_t offset, std::span<const std::byte>
         constexpr uint64_t kControl = 3;
         constexpr unsigned kReadBack = 3, kLatch = 0;
         const unsigned channel = value >> 6, access = (value >> 4) & 3;
-        // Only a control word that programs a channel changes anything: latches and counts of an unprogrammed timer do
-        // not.
+        // Only a control word that programs a channel has an effect. Latches and counts of an unprogrammed timer have
+        // none.
         if (offset != kControl || channel == kReadBack || access == kLatch) return;
         kvm_pit_channel_state& chosen = state.channels[channel];
         chosen.rw_mode = chosen.read_state = chosen.write_state = static_cast<uint8_t>(access);

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The i8254 timer, made when a guest first touches it. KVM's costs a kernel thread for each VM, and a guest with
-// kvmclock and a TSC deadline timer (Linux since 5.x) never looks at it. The first access comes to us because nobody in
-// the kernel claims the port; it makes the timer there and is applied to it. From then on KVM answers.
+// LazyPit: the i8254 timer, created when a guest first accesses it. KVM's timer costs a kernel thread for each VM, and
+// a guest with kvmclock and a TSC deadline timer (Linux since 5.x) never uses it. The first access exits to this
+// process, because no device in the kernel has the port. It creates KVM's timer, and is applied to it. From then on KVM
+// answers.
 //
-// Threads: vCPU threads, several at once.
+// It has no state to save: VmState (vmm/kvm/vm_state.h) has KVM's timer, and creates it again in a VM that had one. Its
+// accesses do not exit then.
+//
+// Threads: handle_*() on vCPU threads, several at once. Trust: the guest's accesses may be anything.
 #pragma once
 
 #include <mutex>
@@ -43,14 +47,15 @@ private:
         LazyPit& owner_;
     };
 
-    /// Makes the timer if it is not there, and lets `change` alter its state. A host that refuses leaves the guest
-    /// without.
+    /// Creates the timer if it does not exist, and applies `change` to its state. If the host refuses, the guest has
+    /// no timer from then on.
     template <class Change>
     void with_state(Change change);
 
     const Vm& vm_;
-    std::mutex mutex_;  // two vCPUs may touch it first
+    std::mutex mutex_;  // two vCPUs may be the first at the same time
     bool created_ = false;
+    bool refused_ = false;  // by the host
     Counters counters_{*this};
     Speaker speaker_{*this};
 };

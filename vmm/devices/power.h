@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sleep control and status registers of hardware-reduced ACPI (ACPI 6.4, section 4.8.3.7): a guest's power-off ends
-// the process.
+// PowerDevice: the sleep control and status registers of hardware-reduced ACPI (ACPI 6.4, section 4.8.3.7). A guest's
+// power-off ends the process.
 //
-// Threads: vCPU threads; no state.
+// Threads: vCPU threads. It has no state, so nothing to save.
 #pragma once
 
 #include "base/bus.h"

@@ -2,11 +2,14 @@
 //
 // A 16550A UART (National Semiconductor PC16550D data sheet): COM1, the guest's console.
 //
-// Bounded in both directions. Output waits in a buffer for the loop to take it; when that is full, the transmitter
-// reads as busy, which is how real hardware tells a driver to wait, and bytes written all the same are dropped and
-// counted. Input beyond the FIFO stays with its source until the guest has read some.
+// Bounded in both directions. Output waits in a buffer until the loop takes it. While the buffer is full, the
+// transmitter reads as busy, as real hardware does; a byte that the guest writes all the same is dropped and counted.
+// The console empties the buffer within limits::kConsolePatience_ms even if its sink takes nothing, so a guest never
+// waits for ever. Input beyond the FIFO stays with its source until the guest has read some.
 //
-// Threads: handle_*() on vCPU threads, the rest on the loop's; one mutex guards the registers.
+// Threads: handle_*() on vCPU threads, the other functions on the loop's, counters() on any; one mutex guards the
+// registers. save() and restore() need the vCPUs to be stopped.
+// Trust: the guest's accesses may be anything; a record for restore() too.
 #pragma once
 
 #include <array>
@@ -15,6 +18,7 @@
 
 #include "base/bus.h"
 #include "base/limits.h"
+#include "base/record.h"
 
 namespace wisp {
 
@@ -36,18 +40,23 @@ public:
     size_t put_input(std::span<const char> from);
     /// Room in the input FIFO, in bytes.
     size_t input_room();
-    /// What happened since the start, under the names that Firecracker's metrics have.
+    /// Counts output bytes that the console took and could not write.
+    void count_lost_output(size_t bytes);
+    /// Events since the start, under the names of Firecracker's metrics.
     struct Counters {
-        uint64_t read_count = 0;         ///< bytes that the guest took
-        uint64_t write_count = 0;        ///< bytes that it sent
-        uint64_t missed_read_count = 0;  ///< accesses wider than a register
-        uint64_t missed_write_count = 0;
-        uint64_t dropped = 0;  ///< bytes that it sent while the transmitter was busy
+        uint64_t read_count = 0;          ///< bytes that the guest read
+        uint64_t write_count = 0;         ///< bytes that the guest sent
+        uint64_t missed_read_count = 0;   ///< reads wider than a register
+        uint64_t missed_write_count = 0;  ///< writes wider than a register, and bytes of the guest that were dropped
     };
     Counters counters();
 
+    /// The registers and both buffers; not the counters.
+    void save(RecordWriter& writer);
+    Result<void> restore(RecordReader& group);
+
 private:
-    /// First in, first out, of a fixed size.
+    /// First in, first out, of a fixed size in bytes.
     template <size_t Size>
     class Fifo {
     public:
@@ -62,6 +71,8 @@ private:
             return byte;
         }
         void clear() { head_ = count_ = 0; }
+        void save(RecordWriter& writer) const;
+        Result<void> restore(RecordReader& record, const char* field);
 
     private:
         std::array<uint8_t, Size> bytes_;
@@ -85,15 +96,15 @@ private:
     uint8_t line_control_ = 3;  // 8 data bits
     uint8_t modem_control_ = 0x08;
     uint8_t scratch_ = 0;
-    uint8_t divisor_low_ = 12;  // 9600 baud: the value is kept for the guest and slows nothing down
+    uint8_t divisor_low_ = 12;  // 9600 baud; only the guest reads it back, nothing is sent at this rate
     uint8_t divisor_high_ = 0;
     bool fifo_enabled_ = false;
     bool transmitter_empty_pending_ = false;  // the "transmitter empty" interrupt, until the guest has seen it
     bool line_high_ = false;
     Counters counters_;
-    // What happened under the mutex and is told after it is let go.
-    bool tell_interrupt_ = false, tell_output_ = false, tell_input_room_ = false;
-    void tell(std::unique_lock<std::mutex> lock);
+    // Events that were noted under the mutex: unlock_and_signal() calls their functions without it.
+    bool signal_interrupt_ = false, signal_output_ = false, signal_input_room_ = false;
+    void unlock_and_signal(std::unique_lock<std::mutex> lock);
 };
 
 }  // namespace wisp

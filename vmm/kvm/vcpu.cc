@@ -104,7 +104,7 @@ void Vcpu::complete_exit() {
 
 void Vcpu::park(std::unique_lock<std::mutex>& lock) {
     // The guest's watchdogs forgive the time that it was paused for. A guest without kvmclock has nothing to tell.
-    if (std::exchange(ran_, false) && !fd_.mark_paused().value_or(false))
+    if (std::exchange(ran_, false) && !fd_.note_pause())
         kvmclock_ctrl_fails_.store(kvmclock_ctrl_fails() + 1, std::memory_order_relaxed);
     parked_.store(true, std::memory_order_release);
     world_.parked.ring();
@@ -210,7 +210,7 @@ std::string Vcpu::where() const {
     return regs ? format(" at rip 0x%llx", regs->rip) : "";
 }
 
-bool Vcpu::fatal_exit(std::string what) {
+bool Vcpu::fatal_exit(const std::string& what) {
     world_.stop.request({ExitCode::kGenericError, format("vCPU %u stopped%s: %s", id_, where().c_str(), what.c_str())});
     return false;
 }

@@ -88,7 +88,7 @@ private:
     void record(Access access, uint64_t ns);
     void handle_port_io();
     void handle_mmio();
-    bool fatal_exit(std::string what);
+    bool fatal_exit(const std::string& what);
     std::string where() const;
 
     const unsigned id_;
@@ -96,7 +96,7 @@ private:
     VcpuFd fd_;
     bool exit_open_ = false;  // KVM completes the instruction of the last exit when it is entered again
     bool ran_ = false;        // since the last pause
-    std::mutex mutex_;  // for waiting; the request alone is read without it
+    std::mutex mutex_;        // for waiting; the request alone is read without it
     std::condition_variable requested_;
     std::atomic<Request> request_ = Request::kPause;
     std::atomic<bool> parked_ = false;

@@ -99,8 +99,7 @@ Result<void> VcpuFd::set_lapic(const kvm_lapic_state& state) const {
 }
 
 Result<uint32_t> VcpuFd::mp_state() const {
-    return TRY(kvm::get<kvm_mp_state>(fd(), KVM_GET_MP_STATE, "KVM_GET_MP_STATE"))
-    .mp_state;
+    return TRY(kvm::get<kvm_mp_state>(fd(), KVM_GET_MP_STATE, "KVM_GET_MP_STATE")).mp_state;
 }
 
 Result<void> VcpuFd::set_mp_state(uint32_t state) const {
@@ -116,11 +115,8 @@ Result<void> VcpuFd::set_tsc_khz(uint32_t khz) const {
     return {};
 }
 
-Result<bool> VcpuFd::mark_paused() const {
-    const auto marked = kvm::call(fd(), KVM_KVMCLOCK_CTRL, "KVM_KVMCLOCK_CTRL", 0);
-    if (!marked && marked.error().errno_value == EINVAL) return false;
-    TRY(marked);
-    return true;
+bool VcpuFd::note_pause() const {
+    return ioctl(fd(), KVM_KVMCLOCK_CTRL, 0) == 0;
 }
 
 Result<uint64_t> VcpuFd::msr(uint32_t index) const {

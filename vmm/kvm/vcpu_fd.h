@@ -66,9 +66,9 @@ public:
     /// KVM_GET_TSC_KHZ and KVM_SET_TSC_KHZ.
     Result<uint32_t> tsc_khz() const;
     Result<void> set_tsc_khz(uint32_t khz) const;
-    /// KVM_KVMCLOCK_CTRL: tells a guest that uses kvmclock that it was paused, so that its soft-lockup watchdog
-    /// forgives the time. False if the guest has no kvmclock (EINVAL).
-    Result<bool> mark_paused() const;
+    /// KVM_KVMCLOCK_CTRL: tells the guest's kvmclock that the vCPU was paused, so that its soft-lockup watchdog
+    /// forgives the time. False where the guest does not use it.
+    bool note_pause() const;
 
     /// KVM_GET_MSRS of one MSR.
     Result<uint64_t> msr(uint32_t index) const;

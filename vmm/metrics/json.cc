@@ -60,14 +60,14 @@ void JsonMetrics::group_of(const char* name, std::string_view device) {
     begin_group(std::string(name) + "_" + std::string(device));
 }
 
-uint64_t JsonMetrics::untold(const char* key, uint64_t total) {
+uint64_t JsonMetrics::since_last_line(const char* key, uint64_t total) {
     if (total == 0) return 0;  // most are, and need not be remembered
-    return total - std::exchange(told_[group_ + "." + key], total);
+    return total - std::exchange(reported_[group_ + "." + key], total);
 }
 
 void JsonMetrics::count(const char* key, uint64_t total) {
     out_.key(key);
-    out_.number(untold(key, total));
+    out_.number(since_last_line(key, total));
 }
 
 void JsonMetrics::value(const char* key, uint64_t now) {
@@ -80,7 +80,7 @@ void JsonMetrics::latency(const char* key, const LatencySummary& total) {
     out_.begin_object();
     value("min_us", total.min_us);
     value("max_us", total.max_us);
-    value("sum_us", untold(key, total.sum_us));
+    value("sum_us", since_last_line(key, total.sum_us));
     out_.end_object();
 }
 

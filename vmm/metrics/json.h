@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Metrics as Firecracker writes them: an object for each group, counters as what was added since the line before, times
-// as {"min_us", "max_us", "sum_us"}, of which the first two are those of all time.
+// as {"min_us", "max_us", "sum_us"}, of which the first two are those since the start of the process.
 //
 // Threads: the loop's.
 #pragma once
@@ -14,16 +14,16 @@
 
 namespace wisp {
 
-/// What the lines before have told already: "block.read_count" and its total.
-using MetricsTold = std::unordered_map<std::string, uint64_t>;
+/// What the lines before have reported: "block.read_count" and its total.
+using ReportedTotals = std::unordered_map<std::string, uint64_t>;
 
 class JsonMetrics final : public MetricsVisitor {
 public:
     /// Groups become members of the object that is open in `out`.
-    JsonMetrics(config::JsonWriter& out, MetricsTold& told) : out_(out), told_(told) {}
+    JsonMetrics(config::JsonWriter& out, ReportedTotals& reported) : out_(out), reported_(reported) {}
     ~JsonMetrics() { end_group(); }
 
-    /// Groups of devices that Wisp leaves out, all zero: those who read the metrics expect them.
+    /// Groups of devices that Wisp leaves out, all zero: programs that read the metrics expect them.
     void left_out_groups();
 
     void group(const char* name) override { begin_group(name); }
@@ -39,10 +39,10 @@ public:
 private:
     void begin_group(std::string name);
     void end_group();
-    uint64_t untold(const char* key, uint64_t total);
+    uint64_t since_last_line(const char* key, uint64_t total);
 
     config::JsonWriter& out_;
-    MetricsTold& told_;
+    ReportedTotals& reported_;
     std::string group_;
 };
 

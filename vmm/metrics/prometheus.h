@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Metrics as Prometheus scrapes them (its text exposition format 0.0.4): the totals since the start of the process, as
-// wisp_<group>_<key>_total; a device's with its id as the label `id`; times in seconds, as histograms where there is
-// one.
+// PrometheusMetrics: the metrics as Prometheus scrapes them (its text exposition format 0.0.4). Counters are totals
+// since the start of the process, named wisp_<group>_<key>_total after Firecracker's keys; a device's id is the label
+// `id`; times are in seconds, whatever the key's unit is, and histograms where one is kept.
+// tests/support/prometheus_lint.py holds the page to Prometheus' conventions.
 //
-// Threads: the loop's.
+// Threads: one, any.
 #pragma once
 
 #include <string>
@@ -19,7 +20,7 @@ class PrometheusMetrics final : public MetricsVisitor {
 public:
     void group(const char* name) override { begin(name, {}); }
     void group_of(const char* name, std::string_view device) override { begin(name, device); }
-    void group_of_all(const char*) override { skip_ = true; }  // whoever wants sums can add
+    void group_of_all(const char*) override { skip_ = true; }  // a query can add
     void count(const char* key, uint64_t total) override;
     void value(const char* key, uint64_t now) override;
     void latency(const char* key, const LatencySummary& total) override;
@@ -32,13 +33,14 @@ public:
 
 private:
     struct Family {
-        std::string name, type, samples;
+        std::string name, type, help, samples;
     };
     void begin(const char* group, std::string_view device);
-    Family& family(const std::string& name, const char* type);
-    void histogram(const std::string& name, const std::string& label, const Latency& total);
+    Family& family(const std::string& name, const char* type, const std::string& help);
+    std::string firecracker_key(const char* key) const;
+    void histogram(const std::string& name, const std::string& help, const std::string& label, const Latency& total);
 
-    std::string group_, label_;  // label: `id="…"`, or nothing
+    std::string group_, label_;  // label: `id="…"`, or empty
     bool skip_ = false;
     std::vector<Family> families_;  // samples of one name must stand together
     std::unordered_map<std::string, size_t> place_;

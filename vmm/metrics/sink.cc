@@ -12,6 +12,7 @@
 namespace wisp {
 
 Result<void> MetricsSink::open(const config::Metrics& wanted) {
+    if (file_.valid()) return fail("Reinitialization of metrics not allowed.");
     file_ = TRY(open_line_file(wanted.metrics_path));
     wanted_ = wanted;
     return {};
@@ -47,14 +48,14 @@ std::string MetricsSink::line() {
         out.end_object();
     }
     {
-        JsonMetrics metrics(out, told_);
+        JsonMetrics metrics(out, reported_);
         visit_(metrics);
     }
     out.end_object();
     return out.take() + "\n";
 }
 
-/// False: the sink takes nothing more for now, or is broken.
+/// False: the FIFO is full, or the file is broken.
 bool MetricsSink::write_rest() {
     while (!rest_.empty()) {
         const ssize_t written = write(file_.get(), rest_.data(), rest_.size());
@@ -65,8 +66,8 @@ bool MetricsSink::write_rest() {
     return true;
 }
 
-// A FIFO without a reader takes no more at some point. A line that it took the beginning of is finished before another
-// begins.
+// A FIFO that nothing reads becomes full. If it took the beginning of a line, the rest of that line is written before
+// the next line.
 Result<void> MetricsSink::flush() {
     if (!file_.valid()) return {};
     bool taken = false;

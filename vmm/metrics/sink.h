@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// MetricsSink: the file or FIFO that lines of metrics go to, and the timer that sends them.
+// MetricsSink: owns the file or FIFO of the lines of metrics, and the timer that writes them.
 //
 // Threads: the loop's.
 #pragma once
@@ -20,7 +20,7 @@ namespace wisp {
 
 class MetricsSink {
 public:
-    /// `visit` tells all that is counted.
+    /// `visit` passes all counters to the line.
     MetricsSink(Loop& loop, std::string instance_id, std::function<void(JsonMetrics&)> visit,
                 uint64_t interval_ns = limits::kMetricsInterval_s * 1'000'000'000)
         : instance_id_(std::move(instance_id)),
@@ -28,16 +28,17 @@ public:
           interval_ns_(interval_ns),
           timer_(loop, [this] { on_timer(); }) {}
 
+    /// Once: an error where a file is open already, in Firecracker's words.
     Result<void> open(const config::Metrics& wanted);
 
-    /// A line now, and one at each interval from then on. Nothing where no file is open.
+    /// Writes a line now and at each interval. Does nothing where no file is open.
     void start();
 
-    /// A line. A sink that takes nothing now loses it: see missed().
+    /// Writes a line. A FIFO that is full loses it: see missed().
     Result<void> flush();
 
-    uint64_t missed() const { return missed_; }  ///< lines that the sink had no room for
-    uint64_t failed() const { return failed_; }  ///< lines that it refused
+    uint64_t missed() const { return missed_; }  ///< lines that a full FIFO lost
+    uint64_t failed() const { return failed_; }  ///< lines that could not be written
 
 private:
     void on_timer();
@@ -50,7 +51,7 @@ private:
     Timer timer_;
     config::Metrics wanted_;
     OwnedFd file_;
-    MetricsTold told_;
+    ReportedTotals reported_;
     std::string rest_;  // of a line that a FIFO took the beginning of
     uint64_t missed_ = 0, failed_ = 0;
 };

@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
+
+#include "vmm/config/json.h"
 
 namespace wisp::mmds {
 
@@ -12,20 +15,11 @@ using config::Member;
 using config::Value;
 using Kind = Value::Kind;
 
-const Value& empty_object() {
-    static const Value value = [] {
-        Value object;
-        object.kind = Kind::kObject;
-        return object;
-    }();
-    return value;
-}
-
 bool by_name(const Member& a, const Member& b) {
     return a.name < b.name;
 }
 
-/// Sorts members by name, as they are shown, and of a member given twice keeps the last.
+/// Sorts members by name, and of a member that is given twice keeps the last.
 void normalize(Value& value) {
     std::vector<Member>& members = value.members;
     std::stable_sort(members.begin(), members.end(), by_name);
@@ -39,79 +33,118 @@ void normalize(Value& value) {
     for (Value& item : value.items) normalize(item);
 }
 
-/// RFC 7396, both sides sorted.
+/// RFC 7396. Both sides are sorted, and so is the result.
 void merge(Value& target, const Value& patch) {
     if (!patch.is(Kind::kObject)) {
         target = patch;
         return;
     }
-    if (!target.is(Kind::kObject)) target = empty_object();
-    for (const Member& change : patch.members) {
-        auto place = std::lower_bound(target.members.begin(), target.members.end(), change, by_name);
-        const bool present = place != target.members.end() && place->name == change.name;
-        if (change.value.is(Kind::kNull)) {
-            if (present) target.members.erase(place);
-            continue;
-        }
-        if (!present) {
-            place = target.members.emplace(place);
-            place->name = change.name;
-        }
-        merge(place->value, change.value);
+    if (!target.is(Kind::kObject)) {
+        target = {};
+        target.kind = Kind::kObject;
     }
+    std::vector<Member> merged;
+    merged.reserve(target.members.size() + patch.members.size());
+    auto old = target.members.begin();
+    for (const Member& change : patch.members) {
+        while (old != target.members.end() && by_name(*old, change)) merged.push_back(std::move(*old++));
+        Member member;
+        member.name = change.name;
+        if (old != target.members.end() && old->name == change.name) member = std::move(*old++);
+        if (change.value.is(Kind::kNull)) continue;
+        merge(member.value, change.value);
+        merged.push_back(std::move(member));
+    }
+    std::move(old, target.members.end(), std::back_inserter(merged));
+    target.members = std::move(merged);
+}
+
+/// A segment of a JSON pointer without its escapes: "~1" is a slash, "~0" a tilde (RFC 6901, section 4).
+std::string unescape(std::string_view segment) {
+    std::string out;
+    for (size_t i = 0; i < segment.size(); ++i) {
+        const char next = i + 1 < segment.size() ? segment[i + 1] : '\0';
+        const bool escape = segment[i] == '~' && (next == '0' || next == '1');
+        out += escape ? (next == '0' ? '~' : '/') : segment[i];
+        i += escape;
+    }
+    return out;
 }
 
 /// One step of a path.
-const Value* step(const Value& value, std::string_view name) {
-    if (value.is(Kind::kObject)) return value.find(std::string(name).c_str());
+const Value* step(const Value& value, std::string_view segment) {
+    if (value.is(Kind::kObject)) return value.find(unescape(segment).c_str());
     if (!value.is(Kind::kArray)) return nullptr;
     size_t index = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);
-    const bool number =
-        error == std::errc() && end == name.data() + name.size() && (name.size() == 1 || name[0] != '0');
+    const char* const end = segment.data() + segment.size();
+    const auto [stop, error] = std::from_chars(segment.data(), end, index);
+    const bool number = error == std::errc() && stop == end && (segment.size() == 1 || segment[0] != '0');
     return number && index < value.items.size() ? &value.items[index] : nullptr;
 }
 
 }  // namespace
 
-Result<void> DataStore::check_size(const Value& data) const {
-    if (config::to_json(data).size() <= limit_) return {};
-    return std::unexpected(Error{"The MMDS patch request doesn't fit.", EFBIG});
+Result<void> DataStore::publish(Value data) {
+    if (config::to_json(data).size() > limit_)
+        return std::unexpected(Error{"The MMDS patch request doesn't fit.", EFBIG});
+    auto document = std::make_shared<const Value>(std::move(data));
+    const std::lock_guard lock(mutex_);
+    document_.swap(document);  // the old one is released after the lock, if no reader holds it
+    return {};
 }
 
 Result<void> DataStore::put(Value data) {
     normalize(data);
-    TRY(check_size(data));
-    data_ = std::move(data);
-    return {};
+    return publish(std::move(data));
 }
 
 Result<void> DataStore::patch(Value patch) {
-    if (!data_) return fail("The MMDS data store is not initialized.");
-    Value next = *data_;
+    const auto old = document();
+    if (!old) return fail("The MMDS data store is not initialized.");
+    Value next = *old;
     normalize(patch);
     merge(next, patch);
-    TRY(check_size(next));
-    data_ = std::move(next);
-    return {};
+    return publish(std::move(next));
 }
 
 std::string DataStore::to_json() const {
-    return data_ ? config::to_json(*data_) : "{}";
+    const auto current = document();
+    return current && !current->is(Kind::kNull) ? config::to_json(*current) : "{}";
 }
 
-const Value* DataStore::find(std::string_view path) const {
-    const Value* value = data_ ? &*data_ : &empty_object();
+std::shared_ptr<const Value> DataStore::document() const {
+    const std::lock_guard lock(mutex_);
+    return document_;
+}
+
+const Value* find(const Value& document, std::string_view path) {
+    const Value* value = &document;
     while (value && !path.empty()) {
-        if (path[0] == '/') {
-            path.remove_prefix(1);
-            continue;
-        }
-        const std::string_view name = path.substr(0, path.find('/'));
-        value = step(*value, name);
-        path.remove_prefix(name.size());
+        const std::string_view segment = path.substr(0, path.find('/'));
+        if (!segment.empty()) value = step(*value, segment);
+        path.remove_prefix(std::min(path.size(), segment.size() + 1));
     }
     return value;
+}
+
+void DataStore::save(RecordWriter& writer) const {
+    const auto data = document();
+    writer.boolean(data != nullptr);
+    writer.text(data ? config::to_json(*data) : "");
+}
+
+Result<void> DataStore::restore(RecordReader& reader) {
+    const bool has_data = TRY(reader.boolean("has_data"));
+    const std::string text = TRY(reader.text("json", limit_));
+    TRY(reader.finish());
+    if (!has_data) {
+        const std::lock_guard lock(mutex_);
+        document_.reset();
+        return {};
+    }
+    auto value = config::parse_json_strict(text);
+    if (!value) return reader.refuse("json", "%s", value.error().message.c_str());
+    return put(*std::move(value));
 }
 
 std::optional<std::string> to_imds_text(const Value& value) {

@@ -4,7 +4,9 @@
 #include <linux/if_ether.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace wisp::mmds {
 
@@ -30,17 +32,35 @@ bool Port::wants(std::span<const std::byte> start) const {
 }
 
 void Port::receive(std::span<const std::byte> frame, uint64_t now_ns) {
-    // What is for our address and makes no sense is dropped: it is nobody else's.
+    paused_until_ns_ = 0;
+    // A frame for the service's address that makes no sense is dropped: the tap must not see it.
     endpoint_.receive({reinterpret_cast<const uint8_t*>(frame.data()), frame.size()}, now_ns / kNsPerMs);
 }
 
+/// The first answer of a turn is always made; further ones where the turn has budget left.
+bool Port::may_transmit() {
+    if (std::exchange(turn_, loop_.turn_number()) != loop_.turn_number()) answered_ = false;
+    return !answered_ || loop_.budget().left();
+}
+
 size_t Port::transmit(std::span<std::byte> frame, uint64_t now_ns) {
-    return endpoint_.transmit({reinterpret_cast<uint8_t*>(frame.data()), frame.size()}, now_ns / kNsPerMs);
+    size_t size = 0;
+    if (may_transmit()) {
+        const uint64_t before = endpoint_.answer_bytes();
+        size = endpoint_.transmit({reinterpret_cast<uint8_t*>(frame.data()), frame.size()}, now_ns / kNsPerMs);
+        if (const uint64_t made = endpoint_.answer_bytes() - before) {
+            loop_.budget().take(made);
+            answered_ = true;
+        }
+    }
+    if (size == 0) paused_until_ns_ = now_ns + limits::kMmdsPause_ns;
+    return size;
 }
 
 uint64_t Port::deadline_ns() const {
     const uint64_t deadline_ms = endpoint_.deadline_ms();
-    return deadline_ms > UINT64_MAX / kNsPerMs ? UINT64_MAX : deadline_ms * kNsPerMs;
+    if (deadline_ms > UINT64_MAX / kNsPerMs) return UINT64_MAX;
+    return std::max(deadline_ms * kNsPerMs, paused_until_ns_);
 }
 
 }  // namespace wisp::mmds

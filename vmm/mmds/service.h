@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The metadata service: HTTP requests of the guest to answers. A pure function of the request, the data, the set-up and
-// the time; how bytes get here and back is the business of tcp_endpoint.h.
+// Service: what the metadata service answers to a request of the guest. A pure function of the request, the data, the
+// configuration and the time; tcp_endpoint.h carries the bytes.
 //
 // Everything in a request comes from the guest. Texts are Firecracker's.
+//
+// Threads: the loop's; counters() may be read by any thread.
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 
+#include "base/counter.h"
+#include "http/request_reader.h"
+#include "http/response.h"
 #include "vmm/config/resources.h"
 #include "vmm/mmds/data_store.h"
 #include "vmm/mmds/token.h"
@@ -25,27 +29,23 @@ public:
         imds_compat_ = config.imds_compat;
     }
 
-    /// Length of the first request in `bytes`, head and body, or 0 if it is not whole yet. A body is never longer than
-    /// what fits in the receive buffer, so an endless one is never whole.
-    static size_t request_length(std::string_view bytes);
-
-    /// Answers one whole request: bytes of an HTTP answer.
-    std::string answer(std::string_view request, uint64_t now_ms);
+    /// The bytes of the answer to a request.
+    std::string answer(const http::Request& request, uint64_t now_ms);
+    /// The bytes of the answer to what is no request. The connection cannot be used after it.
+    static std::string refuse(const http::Refusal& refusal);
 
     // What metrics count.
     struct Counters {
-        uint64_t no_token = 0;
-        uint64_t invalid_token = 0;
+        Counter no_token;
+        Counter invalid_token;
     };
     const Counters& counters() const { return counters_; }
 
 private:
-    struct GuestRequest;
-    struct Answer;
-
-    Answer respond(const GuestRequest& request, uint64_t now_ms);
-    Answer get(const GuestRequest& request, uint64_t now_ms);
-    Answer put_token(const GuestRequest& request, uint64_t now_ms);
+    http::Response respond(const http::Request& request, uint64_t now_ms);
+    http::Response get(const http::Request& request, uint64_t now_ms);
+    http::Response put_token(const http::Request& request, uint64_t now_ms);
+    http::Response show(const http::Request& request) const;
 
     const DataStore& data_;
     TokenAuthority tokens_;

@@ -94,7 +94,7 @@ bool TcpEndpoint::receive_ipv4(Bytes frame, uint64_t now_ms) {
     const size_t header = (packet[0] & 15) * size_t{4};
     const size_t total = load16(packet, 2);
     const bool fragment = load16(packet, 6) & 0x3fff;
-    // From here on it is ours: what is wrong with it is dropped, and never reaches the tap.
+    // The packet is for this address: if it is malformed it is dropped, and does not go to the tap.
     if (header < kIpv4 || total < header + kTcp || total > packet.size() || fragment || packet[9] != 6) {
         ++counters_.rx_accepted_unusual;
         return true;
@@ -105,7 +105,7 @@ bool TcpEndpoint::receive_ipv4(Bytes frame, uint64_t now_ms) {
         ++counters_.rx_accepted_err;
         return true;
     }
-    // Its checksum is not looked at: a guest that offloads checksums to its network card has not filled it in.
+    // The checksum is not checked: a guest that offloads checksums to its network card has not filled it in.
     ++counters_.rx_accepted;
     const Bytes data = tcp.subspan(offset);
     Segment segment{.sequence = load32(tcp, 4), .acknowledged = load32(tcp, 8), .window = load16(tcp, 14)};
@@ -121,19 +121,19 @@ void TcpEndpoint::receive_tcp(const Origin& origin, const Segment& segment, uint
     for (Peer& peer : peers_) {
         if (!peer.origin.same_peer(origin)) continue;
         peer.origin.mac = origin.mac;
-        return peer.connection.receive(segment, service_, now_ms);
+        if (peer.connection.receive(segment, now_ms) == TcpConnection::Verdict::kReset) refuse(origin, segment);
+        return;
     }
     const bool opens = segment.has(tcp::kSyn) && !segment.has(tcp::kAck) && !segment.has(tcp::kRst);
-    if (!opens || (peers_.size() >= kMaxConnections && !make_room(now_ms))) return refuse(origin, segment);
+    if (!opens || (peers_.size() >= limits::kMmdsConnections && !make_room(now_ms))) return refuse(origin, segment);
     peers_.push_back({origin, TcpConnection(segment, next_initial_, now_ms)});
-    next_initial_ += 64007;  // the guest talks to nobody but us, so nothing is to be guessed from these
+    next_initial_ += 64007;  // predictable: only the guest itself can reach the service
     ++counters_.connections_created;
 }
 
 bool TcpEndpoint::make_room(uint64_t now_ms) {
     for (size_t i = 0; i < peers_.size(); ++i) {
-        if (now_ms < TcpConnection::kIdle_ms || !peers_[i].connection.idle_since(now_ms - TcpConnection::kIdle_ms))
-            continue;
+        if (now_ms < limits::kMmdsIdle_ms || !peers_[i].connection.idle_since(now_ms - limits::kMmdsIdle_ms)) continue;
         peers_.erase(peers_.begin() + static_cast<ptrdiff_t>(i));
         ++counters_.connections_destroyed;
         return true;
@@ -141,7 +141,7 @@ bool TcpEndpoint::make_room(uint64_t now_ms) {
     return false;
 }
 
-/// RFC 9293, section 3.10.7.1: what belongs to no connection is answered by a reset, which itself is not.
+/// RFC 9293, section 3.10.7.1: a segment of no connection is answered with a reset, unless it is a reset itself.
 void TcpEndpoint::refuse(const Origin& origin, const Segment& segment) {
     if (segment.has(tcp::kRst)) return;
     reset_ = {};
@@ -164,11 +164,15 @@ size_t TcpEndpoint::transmit(std::span<uint8_t> frame, uint64_t now_ms) {
     if (std::exchange(reset_due_, false)) return write_tcp(frame, reset_origin_, reset_);
     for (size_t tried = 0; tried < peers_.size(); ++tried) {
         Peer& peer = peers_[turn_++ % peers_.size()];
+        const size_t answer = peer.connection.make_answer(service_, now_ms);
+        answer_bytes_ += answer;
         Segment segment;
-        if (!peer.connection.transmit(segment, kMaxFrame - kHeaders, now_ms)) continue;
-        const size_t size = write_tcp(frame, peer.origin, segment);
-        remove_finished();
-        return size;
+        if (peer.connection.transmit(segment, kMaxFrame - kHeaders, now_ms)) {
+            const size_t size = write_tcp(frame, peer.origin, segment);
+            remove_finished();
+            return size;
+        }
+        if (answer > 0) return 0;  // the guest's window is closed
     }
     return 0;
 }
@@ -234,6 +238,31 @@ size_t TcpEndpoint::write_tcp(std::span<uint8_t> frame, const Origin& to, const 
     ++counters_.tx_count;
     counters_.tx_bytes += size;
     return size;
+}
+
+void TcpEndpoint::save(RecordWriter& writer) const {
+    writer.u32(next_initial_);
+    writer.u32(static_cast<uint32_t>(peers_.size()));
+    for (const Peer& peer : peers_) {
+        writer.structure(peer.origin.mac);
+        writer.structure(peer.origin.address);
+        writer.u16(peer.origin.port);
+        peer.connection.save(writer);
+    }
+}
+
+Result<void> TcpEndpoint::restore(RecordReader& reader, uint64_t now_ms) {
+    constexpr uint32_t kMostSaved = 1024;  // more than this version has, for what a later one may have
+    next_initial_ = TRY(reader.u32("next_initial"));
+    const uint32_t count = TRY(reader.u32("connections", 0, kMostSaved));
+    for (uint32_t i = 0; i < count; ++i) {
+        Origin origin{};
+        origin.mac = TRY(reader.structure<config::MacAddress>("mac"));
+        origin.address = TRY(reader.structure<config::Ipv4Address>("address"));
+        origin.port = TRY(reader.u16("port"));
+        peers_.push_back({origin, TRY(TcpConnection::restore(reader, now_ms))});
+    }
+    return reader.finish();
 }
 
 }  // namespace wisp::mmds

@@ -53,7 +53,7 @@ std::optional<TokenBytes> decode(std::string_view text) {
         count -= 8;
         bytes[size++] = static_cast<uint8_t>(bits >> count);
     }
-    if (bits & ((1u << count) - 1)) return std::nullopt;  // one text for each token
+    if (bits & ((1u << count) - 1)) return std::nullopt;  // a token has one text only
     return token;
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Session tokens of MMDS V2. A token says until when it holds, and proves with a keyed hash (SipHash-2-4, 128 bits, a
-// key of this process) that we said so: no list of tokens is kept, so a guest cannot make us hold any.
+// TokenAuthority: session tokens of MMDS V2. A token holds the time of its expiry and a keyed hash of it (SipHash-2-4,
+// 128 bits, a key of this process). So no list of tokens is kept, and a guest cannot make the monitor hold any.
 //
 // Tokens come from the guest: they are checked in constant time.
+//
+// Threads: the loop's.
 #pragma once
 
 #include <array>
@@ -18,7 +20,7 @@ namespace wisp::mmds {
 
 inline constexpr uint32_t kMinTokenSeconds = 1;
 inline constexpr uint32_t kMaxTokenSeconds = 21600;
-inline constexpr size_t kMaxTokenLength = 70;  ///< of what a guest may present
+inline constexpr size_t kMaxTokenLength = 70;  ///< bytes; Firecracker's bound
 
 class TokenAuthority {
 public:
@@ -26,10 +28,11 @@ public:
 
     explicit TokenAuthority(const Key& key) : key_(key) {}
 
-    /// With a key from the host's random source.
+    /// With a key from the host's random source. The key is not saved: after a load the process has another one and
+    /// refuses the tokens of before, as Firecracker does. Clones of one snapshot do not accept each other's tokens.
     static Result<TokenAuthority> create();
 
-    /// A token that holds for `seconds` from `now_ms`.
+    /// A token that is valid for `seconds` from `now_ms`.
     std::string issue(uint32_t seconds, uint64_t now_ms);
 
     bool valid(std::string_view token, uint64_t now_ms) const;

@@ -23,7 +23,6 @@ inline constexpr Rule kLoopRun[] = {
     allow("epoll_pwait2", "which vsock connections have something to say; waiting where the host has no io_uring"),
     allow("epoll_ctl", "what is watched there"),
     allow("read", "eventfds, the console's input"),
-    allow("poll", "whether the console's sink takes bytes"),
     allow("close", "files that are exchanged, connections that end"),
     // Memory.
     allow("mmap", without(2, PROT_EXEC), without(3, MAP_FIXED),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vsock-connect: copies standard input to a port of the host, and what comes from there to standard output, each way
-// until its end.
+// vsock-connect: copies standard input to a port of the host, and that port's data to standard output, each until its
+// end.
 
 #include <poll.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page at physical address 0xc0000000: nothing but a line from the guest to its monitor. Where no monitor listens
-// the writes vanish; where the address is RAM the kernel refuses the mapping. Neither is an error.
+// The page at physical address 0xc0000000, by which the guest reports to its monitor. Without such a monitor the writes
+// have no effect; where the address is RAM the kernel refuses the mapping. Neither is an error.
 
 #include "init.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a VM ends. A guest that powers off must end the monitor's process, whatever its kernel can do:
-// with ACPI there is a power-off; without, a reset does it, since a reset is the end of a microVM.
+// How a VM ends. A power-off must end the monitor's process, with every kernel. A kernel with ACPI powers off. One
+// without ACPI resets the machine, and a reset is the end of a microVM.
 
 #include <cstring>
 
@@ -32,7 +32,7 @@ bool kernel_can_power_off() {
 }  // namespace
 
 void end_machine(End end) {
-    // A halted VM would idle for ever and be of no use to anyone: halt is a power-off here.
+    // A halted VM would only idle for ever: halt is a power-off here.
     const bool power_off = end != End::kReboot && kernel_can_power_off();
     const int error = sys::reboot(power_off ? static_cast<int>(RB_POWER_OFF) : static_cast<int>(RB_AUTOBOOT));
     say("cannot end the machine: ", error_text(error));

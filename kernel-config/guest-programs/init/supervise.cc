@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Process 1 at work: it starts the command (or a shell on the console), reaps whatever dies, and ends the machine
-// when the command has ended or when it is told to: SIGUSR2 and SIGUSR1 power off, SIGTERM and SIGINT
+// Process 1 at work: it starts the command (or a shell on the console), reaps every process that ends, and ends the
+// machine when the command has ended or a signal asks for it: SIGUSR2 and SIGUSR1 power off, SIGTERM and SIGINT
 // (Ctrl-Alt-Del) reboot. These are the signals that busybox's poweroff, halt and reboot send.
 
 #include <cstring>

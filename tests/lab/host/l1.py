@@ -28,7 +28,7 @@ SLOTS = 4
 
 
 def try_lock(path):
-    """The locked file, or None if somebody else holds it."""
+    """The locked file, or None if another process holds the lock."""
     lock = open(path, "a", encoding="ascii")  # noqa: SIM115: the caller keeps it
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,7 +79,7 @@ class L1:
     def slot(self):
         """A connection to a free slot; waits for one if all are taken."""
         names = [f"slot{i}" for i in range(1, self.info["slots"] + 1)]
-        # Whichever is free first: to wait for one of them would be to wait for its command, however long that runs.
+        # It polls all slots and takes the first that is free. To wait for one slot would be to wait for its command, which may run long.
         while not (lock := next(filter(None, (try_lock(f"{self.folder}/{n}.lock") for n in names)), None)):
             time.sleep(0.05)
         with lock, connect(self.folder, os.path.basename(lock.name).removesuffix(".lock")) as connection:
@@ -145,7 +145,7 @@ def wanted_info(options):
 
 
 def start(name, wanted, kept):
-    """Starts QEMU and returns at once: whoever connects to a slot first waits for L1 to come up."""
+    """Starts QEMU and returns at once. The first client of a slot waits until L1 is up."""
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
         raise LabError("qemu-system-x86_64 is missing: install qemu-system-x86")
@@ -179,7 +179,7 @@ def start(name, wanted, kept):
 
 
 # After VMRUN has injected an interrupt, QEMU (7.2 and 10.0 alike) keeps its number as the exception to raise. If the CPU is then told to
-# leave its loop for any reason but an interrupt of its own, QEMU raises it in L2 once more, whatever L2's interrupt flag says: the
+# leave its loop for any reason but an interrupt of its own, QEMU raises it in L2 once more and ignores L2's interrupt flag: the
 # guest handles an interrupt inside itself, and hangs on its own locks or loses data. With several CPUs on one thread that happens each
 # time another CPU's turn comes, and to about one guest in thirty; with one CPU it does not happen. More CPUs would not make L1
 # faster: they share the thread.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // agent DEVICE...: process 1 of the lab's Linux (L1). It serves each virtio-serial port with a worker of its own; a
-// worker runs one command at a time for whoever is connected to the other end of its port, which is
+// worker runs one command at a time for the client at the other end of its port, which is
 // tests/lab/host/client.py.
 //
 // The wire: frames of a type byte, a little-endian 32-bit length and that many bytes. A zero byte where a type is
-// expected is skipped, and no frame is longer than kMaxPayload: so a new client that first sends that many zeroes ends
-// whatever frame the one before it left unfinished, and the two never mix.
+// expected is skipped, and no frame is longer than kMaxPayload. So a new client first sends that many zeroes: they
+// complete a frame that the client before it left unfinished, and the two never mix.
 //   to L1:   T token (new client), C working directory, V NAME=value, A argument, S file to stage, G go,
 //            I standard input (empty: its end), K signal number (one byte)
 //   from L1: T token, O standard output, E standard error, R how much input was taken (4 bytes), X exit code (one byte)
@@ -109,7 +109,7 @@ public:
     explicit Worker(const char* device) : device_(device) {}
 
     [[noreturn]] void run() {
-        // Whatever a command leaves behind becomes this process's child, so that end_command() can find it.
+        // A process that a command leaves behind becomes this process's child, so that end_command() finds it.
         prctl(PR_SET_CHILD_SUBREAPER, 1);
         signal(SIGPIPE, SIG_IGN);
         port_ = open(device_, O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -120,7 +120,7 @@ public:
         sigprocmask(SIG_BLOCK, &child, nullptr);
         signals_ = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
         if (port_ < 0 || epoll_ < 0 || signals_ < 0) die(std::string("cannot serve ") + device_);
-        // Edge-triggered: a port without a client reports a hang-up for as long as nobody comes, and must not spin.
+        // Edge-triggered: a port without a client reports a hang-up until one connects, and must not spin.
         watch(port_, EPOLLIN | EPOLLOUT | EPOLLET);
         watch(signals_, EPOLLIN);
         for (;;) {
@@ -217,7 +217,7 @@ private:
             case 'I':
                 if (payload.empty()) stdin_ended_ = true;
                 if (stdin_ < 0)
-                    took_input(payload.size());  // nobody reads: dropped, as a shell's pipe would
+                    took_input(payload.size());  // the command does not read: dropped, as a pipe's writer would be told
                 else if (stdin_buffer_.size() + payload.size() <= kInputWindow)
                     stdin_buffer_ += payload;
                 break;

@@ -74,7 +74,7 @@ Result<GuestMemory::Range> find_room(const ImageFile& file, const setup_header& 
     if (start >= kIdentityMapEnd || size > kIdentityMapEnd - start)
         return file.refuse("it takes %#lx bytes from %#lx; the 64-bit boot protocol maps the first GiB only", ul(size),
                            ul(start));
-    if (!file.memory().host_range({start}, size))
+    if (!file.memory().contains({start}, size))
         return file.refuse("it needs %lu MiB of memory to unpack itself; the machine has %lu MiB",
                            ul((start + size + limits::kMiB - 1) >> 20), ul(file.memory().total_size() >> 20));
     return GuestMemory::Range{{start}, size};

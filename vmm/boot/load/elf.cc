@@ -73,7 +73,7 @@ Result<Segment> check_segment(const ImageFile& file, unsigned index, const Elf64
     if (header.p_paddr < kHighRam.value)
         return file.refuse("segment %u loads at %#lx; the first MiB is taken by boot structures", index,
                            ul(header.p_paddr));
-    if (!file.memory().host_range({header.p_paddr}, header.p_memsz))
+    if (!file.memory().contains({header.p_paddr}, header.p_memsz))
         return file.refuse("segment %u takes %#lx to %#lx, which is not all RAM in a machine of %lu MiB", index,
                            ul(header.p_paddr), ul(end->value), ul(file.memory().total_size() >> 20));
     return Segment{index, header.p_offset, header.p_filesz, header.p_paddr, end->value};

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/fd.h"
+#include "vmm/boot/load/place.h"
 
 namespace wisp::boot {
 
@@ -34,10 +35,7 @@ Result<void> ImageFile::read(uint64_t offset, std::span<std::byte> to, const cha
 Result<void> ImageFile::copy_to_guest(uint64_t offset, uint64_t size, GuestAddress address) const {
     CHECK(contains(offset, size));
     if (size == 0) return {};
-    std::byte* host = memory_->host_range(address, size);
-    CHECK(host);
-    // One read from the page cache straight into guest memory.
-    const size_t got = TRY_CONTEXT("kernel image", read_at(fd_, host, size, offset, *path_));
+    const size_t got = TRY_CONTEXT("kernel image", read_into_guest(*memory_, address, fd_, offset, size, *path_));
     if (got < size) return refuse("the file became shorter while it was loaded");
     return {};
 }

@@ -29,9 +29,7 @@ Result<LoadedInitrd> load_initrd(const GuestMemory& memory, int fd, const std::s
                     static_cast<unsigned long>(room >> 10));
     }
 
-    std::byte* host = memory.host_range({start}, size);
-    CHECK(host);
-    const size_t got = TRY_CONTEXT("initrd", read_at(fd, host, size, 0, path));
+    const size_t got = TRY_CONTEXT("initrd", read_into_guest(memory, {start}, fd, 0, size, path));
     if (got < size) return fail("initrd %s: the file became shorter while it was loaded", path.c_str());
     return LoadedInitrd{{start}, size};
 }

@@ -17,8 +17,8 @@ struct LoadedInitrd {
     uint64_t size = 0;  ///< bytes; 0 where there is none
 };
 
-/// Reads the initrd that `fd` is open on as high as it fits below the MMIO hole and the kernel's initrd_addr_max, at a
-/// page boundary and clear of the kernel. `path` is for messages. An empty file is an error.
+/// Reads the initrd from `fd` to the highest page-aligned address at which it fits below the MMIO hole and the kernel's
+/// initrd_addr_max, without touching the kernel. `path` is for messages. An empty file is an error.
 Result<LoadedInitrd> load_initrd(const GuestMemory& memory, int fd, const std::string& path,
                                  const LoadedKernel& kernel);
 

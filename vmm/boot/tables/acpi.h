@@ -15,19 +15,19 @@
 
 namespace wisp::boot {
 
-/// Whether the machine has a legacy device that guests are told of.
+/// Whether the tables list a legacy device.
 enum class Presence { kAbsent, kPresent };
 
 struct AcpiPlatform {
     unsigned vcpu_count = 1;
     Presence serial = Presence::kPresent;
-    /// The i8042 as a keyboard controller, for Ctrl-Alt-Del. The reset port works either way; a guest that is told of a
-    /// keyboard probes it for long (about 10,000 port accesses in Linux 6.1).
+    /// The i8042 as a keyboard controller, for Ctrl-Alt-Del. The reset port works without it. A guest with a keyboard
+    /// probes it with about 10,000 port accesses (Linux 6.1).
     Presence keyboard = Presence::kAbsent;
     std::span<const VirtioMmioDevice> virtio_devices;
 };
 
-// Each table as it lies in memory, checksum included.
+// Each function returns a table as it lies in memory, with its checksum.
 std::vector<std::byte> make_dsdt(const AcpiPlatform& platform);
 std::vector<std::byte> make_fadt(const AcpiPlatform& platform, GuestAddress dsdt);
 std::vector<std::byte> make_madt(unsigned vcpu_count);

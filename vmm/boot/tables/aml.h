@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The few words of AML (ACPI 6.5, section 20) that Wisp's DSDT is written in. Each function returns the bytes of one
-// term; terms nest by concatenation.
+// The subset of AML (ACPI 6.5, section 20) that Wisp's DSDT uses. Each function returns the bytes of one term. A term
+// contains others by concatenation.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ Code string(std::string_view text);  ///< printable ASCII
 Code eisa_id(std::string_view id);   ///< three capitals and four hex digits, e.g. "PNP0501"
 Code package(std::initializer_list<Code> elements);
 
-// Named objects. A name has one to four characters; a leading `\` or `_` counts as usual.
+// Named objects. A name has one to four characters, with a `\` before them for the root.
 Code name(std::string_view path, const Code& value);
 Code scope(std::string_view path, const Code& body);
 Code device(std::string_view path, const Code& body);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The MP table (Intel MultiProcessor Specification 1.4, section 4): how a guest kernel without ACPI finds its
-// processors and the IOAPIC.
+// The MP table (Intel MultiProcessor Specification 1.4, section 4). A guest kernel without ACPI finds its processors
+// and the IOAPIC by it.
 #pragma once
 
 #include <cstddef>
@@ -12,11 +12,11 @@
 
 namespace wisp::boot {
 
-/// The floating pointer followed by the table, made to lie at kMpTable: `vcpu_count` processors (1 to
-/// limits::kMaxVcpus) whose APIC ids count from 0, an ISA bus, one IOAPIC, each GSI wired to the pin of its number.
+/// The floating pointer and the table behind it, with the addresses for a place at kMpTable: `vcpu_count` processors (1
+/// to limits::kMaxVcpus) whose APIC ids count from 0, an ISA bus, one IOAPIC, each GSI wired to the pin of its number.
 std::vector<std::byte> make_mp_table(unsigned vcpu_count);
 
-/// Writes it there.
+/// Writes the table to kMpTable.
 Result<void> write_mp_table(const GuestMemory& memory, unsigned vcpu_count);
 
 }  // namespace wisp::boot

@@ -25,14 +25,14 @@ struct MemoryMapEntry {
     MemoryType type = MemoryType::kRam;
 };
 
-/// What the guest may use: low RAM, the reserved system area, then each region's RAM from 1 MiB.
+/// The guest's memory map: low RAM, the reserved system area, then each region's RAM from 1 MiB.
 std::vector<MemoryMapEntry> memory_map(const GuestMemory& memory);
 
 /// The zero page for a kernel, its initrd and a command line of `command_line_size` bytes without the NUL.
 boot_params make_zero_page(const GuestMemory& memory, const LoadedKernel& kernel, const LoadedInitrd& initrd,
                            uint32_t command_line_size);
 
-/// Writes it to kZeroPage.
+/// Writes the zero page to kZeroPage.
 Result<void> write_zero_page(const GuestMemory& memory, const boot_params& zero_page);
 
 }  // namespace wisp::boot
