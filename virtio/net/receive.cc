@@ -319,11 +319,13 @@ void NetReceiver::finish() {
 }
 
 void NetReceiver::resume() {
+    tap_readable_ = true;  // the tap was not watched
     interface_.responder.start();
 }
 
 void NetReceiver::abandon() {
     buffers_.abandon();
+    for (Slot& slot : slots_) slot.kept = 0;
     kept_begin_ = kept_end_ = 0;
     answer_.kept = 0;
     tap_readable_ = needs_buffers_ = patience_over_ = false;
