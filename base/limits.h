@@ -39,6 +39,7 @@ inline constexpr uint64_t kBlockInFlightBytes = 16 << 20;   // of one drive; the
 inline constexpr unsigned kBlockWorkers = 512;              // kernel threads for all drives, made as they are needed
 inline constexpr unsigned kBlockRetries = 8;                // of one transfer that the host has no memory for …
 inline constexpr uint64_t kBlockFirstRetry_ns = 1'000'000;  // … after this time, and then after twice as much each
+inline constexpr uint64_t kBlockClose_ns = 5'000'000'000;   // for all drives to finish and flush when the machine ends
 inline constexpr unsigned kBlockQueues = 8;                 // of one drive
 inline constexpr uint32_t kBlockRangeSectors = 1 << 21;     // of one discard or write-zeroes: 1 GiB
 

@@ -77,8 +77,7 @@ void Drives::start_writers() {
 }
 
 void Drives::close() {
-    // Before control stops waiting, so that the log names the drive. The kernel ends what has begun in any case.
-    const uint64_t deadline_ns = monotonic_ns() + limits::kCloseDeadline_ns / 5 * 4;
+    const uint64_t deadline_ns = monotonic_ns() + limits::kBlockClose_ns;
     for (const Drive& drive : drives_) drive.device->close(deadline_ns);
 }
 

@@ -27,7 +27,7 @@ public:
                         const virtio::ThreadSetup& confine_thread, const AddDevice& add);
     /// Once, when the guest runs and before the loop's system call filter: see virtio::Block::start_writer().
     void start_writers();
-    /// The machine ends: flushes drives, for less than limits::kCloseDeadline_ns in all. See virtio::Block::close().
+    /// The machine ends: flushes drives, at most for limits::kBlockClose_ns in all. See virtio::Block::close().
     void close();
 
     /// Puts another file under a drive, or changes its limits, while the machine runs.
