@@ -4,6 +4,7 @@
 Runs against build/api-server (the API with a machine that only takes notes), or the program that API_SERVER names.
 """
 
+import contextlib
 import os
 import re
 import resource
@@ -253,10 +254,11 @@ def test_sixty_four_clients_at_a_time_and_more_in_turn():
 
 
 def half_sent_requests(server, count):
-    """Clients that have each sent half a request, which the server has read."""
+    """Clients that have each sent half a request. A server that is short of something may have closed some already."""
     clients = [contract.Client(server.api_sock) for _ in range(count)]
     for client in clients:
-        client.send(b"GET /version HT")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            client.send(b"GET /version HT")
     return clients
 
 

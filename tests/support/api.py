@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A monitor that a test drives through its API."""
 import json
-import re
 import os
 import signal
 import socket
@@ -53,7 +52,7 @@ class ApiVm:
     @property
     def console(self):
         """What the guest wrote: a line of the log may stand anywhere in it."""
-        return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+ \[[^\n]*\n", "", self.output)
+        return wisp.LOG_LINE.sub("", self.output)
 
     def wait_for(self, text, count=1):
         """Until the output, or the guest's part of it, has `text` so often."""

@@ -52,6 +52,15 @@ def machine(kernel, *, boot_args=None, initrd=None, vcpus=1, mem_mib=128, drives
     }
 
 
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+ \[[^\n]*\n")
+
+
+def apart(output):
+    """The guest's console, then the lines of the log, which may stand in the middle of a line of the console: two threads write them."""
+    console = LOG_LINE.sub("", output)
+    return console + ("" if not console or console.endswith("\n") else "\n") + "".join(LOG_LINE.findall(output))
+
+
 class Result:
     def __init__(self, code, output, errors):
         self.code, self.output, self.errors = code, output, errors
@@ -94,7 +103,7 @@ class Vm:
 
     @property
     def output(self):
-        return self._chunks["out"].decode(errors="replace")
+        return apart(self._chunks["out"].decode(errors="replace"))
 
     def wait_for(self, pattern, limit_s=None):
         """Until the output matches; returns the match."""

@@ -202,7 +202,7 @@ uint64_t TcpConnection::deadline_ms() const {
 }
 
 void TcpConnection::save(RecordWriter& writer) const {
-    writer.u32(next_);
+    writer.u32(sent_max_);  // what the guest has of ours, unless a frame was lost
     writer.u32(expected_);
 }
 
@@ -212,7 +212,7 @@ Result<TcpConnection> TcpConnection::restore(RecordReader& reader, uint64_t now_
     Segment syn;
     syn.sequence = expected - 1;
     TcpConnection connection(syn, next, now_ms);
-    connection.next_ = next;
+    connection.next_ = connection.sent_max_ = next;
     connection.reset_due_ = true;
     return connection;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <asm/ioctls.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
@@ -28,6 +29,8 @@ constexpr uint64_t with_size(uint64_t request, uint64_t bytes) {
 inline constexpr Rule kSetUp[] = {
     // Files that the configuration names, and the rings and descriptors of the loop.
     allow("openat", "the machine file, kernel, initrd, drives, /dev/kvm; what may be opened the jail decides"),
+    allow("fcntl", is(1, F_GETFL), "can the log's sink block?"),
+    allow("fcntl", is(1, F_DUPFD_CLOEXEC), "descriptors that are kept back for the API's clients"),
     allow("madvise", "guest memory stays out of core dumps, and gets huge pages where asked for"),
     allow("mmap", without(2, PROT_EXEC), "guest memory, rings, a vCPU's run page, stacks; never code"),
     allow("eventfd2", "queue kicks and interrupts"),
