@@ -135,7 +135,10 @@ void Server::check_stalled() {
     if (any) watch_stalled();
 }
 
+// A GET is answered at once: it never waits behind an operation of the machine.
 void Server::handle(Connection& connection, Request request) {
+    if (request.method == http::Method::kGet)
+        return handler_(std::move(request), [&connection](const Response& response) { connection.answer(response); });
     waiting_.push_back({&connection, std::move(request)});
     run_next();
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A host file system that is frozen (fsfreeze, as backups do) under a drive: the other devices, the API and the end go on."""
+import concurrent.futures
 import contextlib
 import os
 import subprocess
@@ -64,6 +65,33 @@ def test_other_devices_and_the_api_go_on(tmp_path, engine, direct):
                 vm.wait_for("other drive done, errors=0 frozen=1")
                 vm.request("GET", "/", None)
                 assert thaw().returncode == 0
+            vm.send("t")
+            vm.wait_for("thawed, errors=0")
+            assert vm.wait().code == wisp.EXIT_OK
+
+
+def test_a_pause_that_a_frozen_drive_keeps_names_it_and_is_undone(tmp_path):
+    with file_system(tmp_path) as mount_point:
+        drives = [drive_on(mount_point / "disk", "frozen"), drive_on(tmp_path / "disk", "other")]
+        config = wisp.machine(wisp.guest("frozen_drive"), boot_args="reboot=k", drives=drives)
+        with wisp.Vm(tmp_path, config, stdin=subprocess.PIPE, api_sock=f"{tmp_path}/api.sock") as vm:
+            vm.wait_for("ready")
+            with frozen(mount_point) as thaw:
+                vm.send("w")
+                vm.wait_for("other drive done, errors=0 frozen=1")
+                with concurrent.futures.ThreadPoolExecutor(1) as other:
+                    paused = other.submit(vm.ask, "PATCH", "/vm", {"state": "Paused"})
+                    answered = 0
+                    while not paused.done():
+                        vm.request("GET", "/vm/config", None)
+                        answered += 1
+                    status, text = paused.result()
+                assert status == 400 and "drive frozen did not stop" in text, text
+                assert answered > 0
+                assert '"state":"Running"' in vm.request("GET", "/", None)
+                assert thaw().returncode == 0
+            vm.request("PATCH", "/vm", {"state": "Paused"})
+            vm.request("PATCH", "/vm", {"state": "Resumed"})
             vm.send("t")
             vm.wait_for("thawed, errors=0")
             assert vm.wait().code == wisp.EXIT_OK

@@ -124,14 +124,19 @@ class Vm:
 
     def request(self, method, resource, body):
         """One request to the API that must be done."""
+        status, text = self.ask(method, resource, body)
+        assert status in (200, 204), text
+        return text
+
+    def ask(self, method, resource, body):
+        """One request to the API: (status, body of the answer)."""
         connection = http.client.HTTPConnection("localhost")
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.connect(self.api_sock)
         try:
             connection.request(method, resource, None if body is None else json.dumps(body))
             answer = connection.getresponse()
-            text = answer.read()
-            assert answer.status in (200, 204), text
+            return answer.status, answer.read().decode()
         finally:
             connection.close()
 
