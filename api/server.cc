@@ -2,6 +2,7 @@
 #include "api/server.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -60,6 +61,8 @@ bool Server::accept_one() {
             return true;
         case EMFILE:
         case ENFILE:
+            // The kernel looks for a descriptor first, and for a client after that.
+            if (!has_waiting_client()) return false;
             if (free_descriptor()) return true;
             // The client stays in the backlog and raises no further edge, so the timer looks again.
             watch_stalled();
@@ -82,6 +85,11 @@ void Server::add(OwnedFd socket) {
         LOG_LIMITED("API: a connection was refused: %s", started.error().message.c_str());
         connection.close();
     }
+}
+
+bool Server::has_waiting_client() const {
+    pollfd request{listener_->fd(), POLLIN, 0};
+    return poll(&request, 1, 0) == 1;
 }
 
 /// Frees a descriptor for the client that is next in the backlog.

@@ -55,6 +55,7 @@ private:
     bool free_descriptor();
     void keep_descriptor(OwnedFd fd);
     bool evict();
+    bool has_waiting_client() const;
     void watch_stalled();
     void check_stalled();
 

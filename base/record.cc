@@ -232,8 +232,7 @@ Result<void> RecordReader::check_range(const char* field, uint64_t value, uint64
 }
 
 Result<bool> RecordReader::boolean(const char* field) {
-    return TRY(u8(field, 0, 1))
-    != 0;
+    return TRY(u8(field, 0, 1)) != 0;
 }
 
 Result<void> RecordReader::bytes(const char* field, std::span<std::byte> into) {

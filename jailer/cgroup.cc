@@ -23,10 +23,7 @@ Result<void> Cgroups::will_enter(const Directory& cgroup, const Directory& hiera
     // In a cgroup namespace the origin may lie outside of what is mounted here; the top is then the nearest place.
     auto origin = open_file(hierarchy.path + TRY(own_cgroup(controller)) + "/cgroup.procs", O_WRONLY);
     if (!origin) origin = open_beneath(hierarchy, "cgroup.procs", O_WRONLY);
-    memberships_.push_back({
-        std::move(processes), TRY(std::move(origin))
-        , cgroup.path
-    });
+    memberships_.push_back({std::move(processes), TRY(std::move(origin)), cgroup.path});
     return {};
 }
 

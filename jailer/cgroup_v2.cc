@@ -44,12 +44,7 @@ Result<void> Cgroups::prepare_v2(const Options& options, const std::string& pare
         if (!hierarchy || parent.empty()) return {};
         auto existing = open_beneath(*hierarchy, parent, O_RDONLY | O_DIRECTORY);
         if (!existing && existing.error().errno_value == ENOENT) return {};
-        return will_enter(
-            {
-                TRY(std::move(existing))
-                , hierarchy->path + "/" + parent
-            },
-            *hierarchy, "");
+        return will_enter({TRY(std::move(existing)), hierarchy->path + "/" + parent}, *hierarchy, "");
     }
 
     const std::string controllers = controllers_to_enable(options);

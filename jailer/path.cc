@@ -46,10 +46,7 @@ Result<Directory> make_directory(const Directory& parent, const std::string& nam
     const bool made = mkdirat(parent.fd.get(), name.c_str(), mode) == 0;
     if (!made && errno != EEXIST) return fail_errno("cannot make directory %s/%s", parent.path.c_str(), name.c_str());
     if (made) undo.remove_directory(parent.fd.get(), name);
-    return Directory {
-        TRY(open_beneath(parent, name, O_RDONLY | O_DIRECTORY))
-        , parent.path + "/" + name, made
-    };
+    return Directory{TRY(open_beneath(parent, name, O_RDONLY | O_DIRECTORY)), parent.path + "/" + name, made};
 }
 
 Result<void> check_owner(const Directory& directory, uid_t trusted_uid) {

@@ -90,8 +90,7 @@ Result<void> Machine::add_platform_devices(const std::optional<config::Serial>& 
     console_irq_ = TRY(create_eventfd());
     const auto output = serial ? serial->serial_out_path : std::nullopt;
     console_ = TRY(Console::create(host_.loop, output, [fd = console_irq_.get()] { signal_eventfd(fd); }));
-    if (serial && serial->rate_limiter && serial->rate_limiter->limits())
-        console_->limit(*serial->rate_limiter);
+    if (serial && serial->rate_limiter && serial->rate_limiter->limits()) console_->limit(*serial->rate_limiter);
 
     TRY(ports_.insert(boot::kSerialPort, boot::kSerialPortCount, console_->serial(), "serial port"));
     TRY(ports_.insert(boot::kKeyboardDataPort, 1, i8042_.data_port(), "i8042 data"));

@@ -41,7 +41,7 @@ Result<void> check_channel(const RecordReader& reader, const std::string& name, 
         return reader.check_range((name + "." + field).c_str(), value, 0, max);
     };
     constexpr uint8_t kLastWordState = 4;  // RW_STATE_WORD1 (arch/x86/kvm/i8254.h)
-    constexpr uint8_t kNoMode = 0xff;        // until the guest programs the channel
+    constexpr uint8_t kNoMode = 0xff;      // until the guest programs the channel
     TRY(check("count", channel.count, 0x10000));
     TRY(check("count_latched", channel.count_latched, kLastWordState));
     TRY(check("status_latched", channel.status_latched, 1));

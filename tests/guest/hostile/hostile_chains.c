@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Chains that no driver makes. Each must come back, or the drive must ask for a reset; within a bounded time either way.
+// Chains that no driver makes. Each must come back, or the drive must ask for a reset; within a bounded time either
+// way.
 #include "tests/guest/hostile/chains.h"
 
-static void no_header(void) { set(0, (uint64_t)data, 1, kWrite, 0); }
-static void no_status(void) { set(0, (uint64_t)header, 16, 0, 0); }
+static void no_header(void) {
+    set(0, (uint64_t)data, 1, kWrite, 0);
+}
+static void no_status(void) {
+    set(0, (uint64_t)header, 16, 0, 0);
+}
 static void unknown_type(void) {
     header->type = 0xdeadbeef;
     set(0, (uint64_t)header, 16, kNext, 1);

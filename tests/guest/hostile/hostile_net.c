@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attacks its network interface: headers wrong in every field, frames of every wrong size, chains that no driver makes in
-// both queues, buffers that change while they are read, resets in the middle of traffic. Behind the tap somebody sends
-// every frame back. Options: seed, rounds.
+// Attacks its network interface: headers wrong in every field, frames of every wrong size, chains that no driver makes
+// in both queues, buffers that change while they are read, resets in the middle of traffic. Behind the tap somebody
+// sends every frame back. Options: seed, rounds.
 #include "tests/guest/hostile/chains.h"
 
 enum { kNet = 1, kHeader = 12, kEthernet = 14, kBuffers = 64, kRoom = 2048, kLargest = 70000, kChanges = 300 };
@@ -149,11 +149,21 @@ static void change(void) {
     struct descriptor* const d = victim->descriptors + i;
     const unsigned what = random_below(8);
     switch (what) {
-        case 4: frame[random_below(kHeader)] = (uint8_t)random_next(&seed); break;
-        case 5: victim->available[2 + i] = (uint16_t)random_below(kSize + 1); break;
-        case 6: mmio_write(window + 0x64, mmio_read(window + 0x60)); break;
-        case 7: frame[kHeader + random_below(60)] = (uint8_t)random_next(&seed); break;
-        default: change_descriptor(d, what, kSize, room); break;
+        case 4:
+            frame[random_below(kHeader)] = (uint8_t)random_next(&seed);
+            break;
+        case 5:
+            victim->available[2 + i] = (uint16_t)random_below(kSize + 1);
+            break;
+        case 6:
+            mmio_write(window + 0x64, mmio_read(window + 0x60));
+            break;
+        case 7:
+            frame[kHeader + random_below(60)] = (uint8_t)random_next(&seed);
+            break;
+        default:
+            change_descriptor(d, what, kSize, room);
+            break;
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads and writes every port, with every width, but for those that end the machine; memory where nobody lives; every leaf of
-// CPUID; then floods the serial port.
+// Reads and writes every port, with every width, but for those that end the machine; memory where nobody lives; every
+// leaf of CPUID; then floods the serial port.
 #include "tests/guest/hostile/hostile.h"
 
 enum { kFlood = 100000 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Changes rings, descriptors and request headers while the device reads them, kicks it without end, acknowledges interrupts at
-// random, and resets it in the middle of its work. Options: seed, rounds.
+// Changes rings, descriptors and request headers while the device reads them, kicks it without end, acknowledges
+// interrupts at random, and resets it in the middle of its work. Options: seed, rounds.
 #include "tests/guest/hostile/hostile.h"
 
 enum { kSize = 64, kChanges = 300 };
@@ -14,7 +14,8 @@ static void good_chains(void) {
     for (unsigned i = 0; i + 2 < kSize; i += 3) {
         headers[i] = (struct block_header){random_below(2), 0, random_below(100)};
         q.descriptors[i] = (struct descriptor){(uint64_t)(headers + i), 16, kNext, (uint16_t)(i + 1)};
-        q.descriptors[i + 1] = (struct descriptor){(uint64_t)data, 4096, (uint16_t)(kNext | (headers[i].type ? 0 : kWrite)), (uint16_t)(i + 2)};
+        q.descriptors[i + 1] = (struct descriptor){
+            (uint64_t)data, 4096, (uint16_t)(kNext | (headers[i].type ? 0 : kWrite)), (uint16_t)(i + 2)};
         q.descriptors[i + 2] = (struct descriptor){(uint64_t)(data + 8192 + i), 1, kWrite, 0};
     }
 }
@@ -24,11 +25,21 @@ static void change(void) {
     struct descriptor* d = q.descriptors + i;
     const unsigned what = random_below(8);
     switch (what) {
-        case 4: headers[i].type = random_below(16); break;
-        case 5: headers[i].sector = random_below(3) ? random_below(10000) : random_next(&seed); break;
-        case 6: q.available[2 + i] = (uint16_t)(random_below(kSize / 3) * 3); break;
-        case 7: mmio_write(kFirstWindow + 0x64, mmio_read(kFirstWindow + 0x60)); break;
-        default: change_descriptor(d, what, kSize, data); break;
+        case 4:
+            headers[i].type = random_below(16);
+            break;
+        case 5:
+            headers[i].sector = random_below(3) ? random_below(10000) : random_next(&seed);
+            break;
+        case 6:
+            q.available[2 + i] = (uint16_t)(random_below(kSize / 3) * 3);
+            break;
+        case 7:
+            mmio_write(kFirstWindow + 0x64, mmio_read(kFirstWindow + 0x60));
+            break;
+        default:
+            change_descriptor(d, what, kSize, data);
+            break;
     }
 }
 

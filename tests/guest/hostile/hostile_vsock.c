@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attacks its vsock device: headers wrong in every field, for connections that are open and for none, floods of requests
-// and of data that nobody reads, chains that no driver makes, buffers that change while they are read, resets in the middle
-// of traffic. Port 5000 of the host sends everything back; port 5001 takes connections and never reads. Options: seed, rounds.
+// Attacks its vsock device: headers wrong in every field, for connections that are open and for none, floods of
+// requests and of data that nobody reads, chains that no driver makes, buffers that change while they are read, resets
+// in the middle of traffic. Port 5000 of the host sends everything back; port 5001 takes connections and never reads.
+// Options: seed, rounds.
 #include "tests/guest/hostile/chains.h"
 
 enum { kVsock = 19, kHostCid = 2, kEchoPort = 5000, kDeafPort = 5001, kRoom = 8192, kBuffers = 64, kChanges = 300 };
@@ -38,7 +39,8 @@ static void restart(uint64_t wanted) {
     finish_device(window);
 }
 
-// Packets from the device go back into its queue, until one of this operation for this port comes. 0: none came in time.
+// Packets from the device go back into its queue, until one of this operation for this port comes. 0: none came in
+// time.
 static const struct packet* take(uint32_t for_port, uint16_t op, uint64_t cycles) {
     static struct packet found;
     for (const uint64_t end = tsc() + cycles; tsc() < end;) {
@@ -95,7 +97,8 @@ static void check_device(const char* what) {
 }
 
 static void wrong_headers(void) {
-    static const uint64_t values[] = {0, 1, 2, 3, 4, 8, 0x7f, 0xff, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff, 0xffffffffffffffff};
+    static const uint64_t values[] = {0,    1,      2,       3,          4,          8,          0x7f,
+                                      0xff, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff, 0xffffffffffffffff};
     static const struct {
         uint8_t offset, size;
     } fields[] = {{0, 8}, {8, 8}, {16, 4}, {20, 4}, {24, 4}, {28, 2}, {30, 2}, {32, 4}, {36, 4}, {40, 4}};
@@ -109,7 +112,8 @@ static void wrong_headers(void) {
                     send(kRequest, kEchoPort, 0, "wrong headers");
                     take(port, kResponse, 20000000);
                 }
-                *packet = (struct packet){cid, kHostCid, port, kEchoPort, op == kData ? 100 : 0, 1, (uint16_t)op, 0, 65536, 0};
+                *packet = (struct packet){cid, kHostCid,     port, kEchoPort, op == kData ? 100 : 0,
+                                          1,   (uint16_t)op, 0,    65536,     0};
                 copy((uint8_t*)packet + fields[f].offset, values + v, fields[f].size);
                 send_bytes(sizeof *packet + (op == kData ? 100 : 0), "wrong headers");
             }
@@ -184,10 +188,18 @@ static void change(void) {
     struct descriptor* const d = victim->descriptors + i;
     const unsigned what = random_below(7);
     switch (what) {
-        case 4: ((uint8_t*)packet)[random_below(sizeof *packet)] = (uint8_t)random_next(&seed); break;
-        case 5: victim->available[2 + i] = (uint16_t)random_below(kSize + 1); break;
-        case 6: packet->op = (uint16_t)random_below(9); break;
-        default: change_descriptor(d, what, kSize, room); break;
+        case 4:
+            ((uint8_t*)packet)[random_below(sizeof *packet)] = (uint8_t)random_next(&seed);
+            break;
+        case 5:
+            victim->available[2 + i] = (uint16_t)random_below(kSize + 1);
+            break;
+        case 6:
+            packet->op = (uint16_t)random_below(9);
+            break;
+        default:
+            change_descriptor(d, what, kSize, room);
+            break;
     }
 }
 
@@ -201,7 +213,16 @@ static void race(uint64_t rounds) {
         }
         for (unsigned i = 0; i < kChanges; ++i) {
             if (random_below(4) == 0)
-                *packet = (struct packet){cid, kHostCid, port + random_below(3), kEchoPort, 200, 1, (uint16_t)(random_below(2) ? kData : kRequest), 0, 65536, 0};
+                *packet = (struct packet){cid,
+                                          kHostCid,
+                                          port + random_below(3),
+                                          kEchoPort,
+                                          200,
+                                          1,
+                                          (uint16_t)(random_below(2) ? kData : kRequest),
+                                          0,
+                                          65536,
+                                          0};
             rx.available[1] = (uint16_t)(rx.used[1] + random_below(kSize));
             tx.available[1] = (uint16_t)(tx.used[1] + random_below(kSize));
             mmio_write(window + kQueueNotify, random_below(20) ? random_below(2) : random_below(300));

@@ -274,7 +274,7 @@ Result<void> write_acpi_tables(const GuestMemory& memory, const AcpiPlatform& pl
         return at;
     };
     const GuestAddress dsdt = TRY(put(make_dsdt(platform)));
-    const GuestAddress tables[] = { TRY(put(make_fadt(platform, dsdt))), TRY(put(make_madt(platform.vcpu_count))) };
+    const GuestAddress tables[] = {TRY(put(make_fadt(platform, dsdt))), TRY(put(make_madt(platform.vcpu_count)))};
     const GuestAddress xsdt = TRY(put(make_xsdt(tables)));
     return place_bytes(memory, kRsdp, make_rsdp(xsdt), "ACPI root pointer");
 }
