@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // le16, le32, le64: fields of wire formats and of structures in guest memory. They have no alignment of their own, so a
-// packed layout is the plain struct, and the byte order is in the type rather than in the memory of whoever reads it.
+// packed layout is the plain struct, and the byte order is in the type and not in the memory of the reader.
 #pragma once
 
 #include <bit>

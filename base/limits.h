@@ -76,7 +76,8 @@ inline constexpr uint64_t kNetExpectation_ns = 200'000;  // for buffers that the
 inline constexpr uint64_t kNetWatchRetry_ms = 10;  // until a tap is asked again that the host could not watch or read
 inline constexpr unsigned kTapTries = 20;          // to open a tap that is in use …
 inline constexpr long kTapPause_ns = 5'000'000;    // … with so much time between them
-inline constexpr unsigned kNetIdleEvents = 16;     // of a tap whose frames nobody can take; then it is left alone
+inline constexpr unsigned kNetIdleEvents =
+    16;  // of a tap whose frames find no buffer, before it is not watched any more
 
 // vCPUs
 inline constexpr unsigned kMaxExitsToComplete = 16;           // of one instruction, before its vCPU is paused

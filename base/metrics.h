@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// MetricsVisitor: whoever counts tells its totals to one, under the names that Firecracker's metrics have; what becomes
-// of them (a line of JSON, a page for Prometheus) is the visitor's business.
+// MetricsVisitor: receives the totals of each part of the monitor, under the names of Firecracker's metrics. A visitor
+// decides what to make of them: a line of JSON, or a page for Prometheus.
 //
-// Threads: the loop's.
+// Threads: control's. Totals that another thread counts are atomics (base/counter.h).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ public:
     virtual void group(const char* name) = 0;
     /// The same, of one device of several: "block", "rootfs".
     virtual void group_of(const char* name, std::string_view device) = 0;
-    /// The same, of all devices that group_of() told of, together.
+    /// The same, of all devices of that name together.
     virtual void group_of_all(const char* name) = 0;
 
     /// Something that was counted since the start of the process.
@@ -29,7 +29,7 @@ public:
     virtual void latency(const char* key, const LatencySummary& total) = 0;
     virtual void latency(const char* key, const Latency& total) = 0;
 
-    /// A counter or latency that Firecracker has not got, with what it is told of ("method", "GET").
+    /// A counter or latency that Firecracker does not have, with its label ("method", "GET").
     virtual void own_count(const char* name, uint64_t total) = 0;
     virtual void own_latency(const char* name, const char* label, const char* value, const Latency& total) = 0;
 

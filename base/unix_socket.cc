@@ -48,7 +48,7 @@ Result<UnixListener> UnixListener::create(std::string path, unsigned backlog) {
     if (!fd.valid()) return fail_errno("cannot create a Unix socket");
     if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
         if (errno != EADDRINUSE) return fail_errno("cannot bind to %s", path.c_str());
-        return fail_errno("cannot bind to %s, which is there already (remove it if nobody uses it)", path.c_str());
+        return fail_errno("cannot bind to %s, which is there already (remove it if no process uses it)", path.c_str());
     }
     if (listen(fd.get(), static_cast<int>(backlog)) < 0) {
         auto error = fail_errno("cannot listen on %s", path.c_str());

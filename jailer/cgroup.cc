@@ -29,7 +29,7 @@ Result<void> Cgroups::will_enter(const Directory& cgroup, const Directory& hiera
 
 Result<void> Cgroups::enter() const {
     for (const Membership& membership : memberships_) {
-        // "0" is whoever writes it: right in any pid namespace.
+        // "0" is the process that writes it, in every pid namespace.
         if (write(membership.processes.get(), "0", 1) == 1) continue;
         if (errno == ENOSPC)
             return fail_errno("cannot enter cgroup %s: its cpuset has no CPUs or no memory nodes",

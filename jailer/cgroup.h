@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Control groups. The jail's cgroups are made and set while the host is in view, and entered last, by a descriptor kept
-// open: what the set-up itself uses is the jailer's, and a failure before that has nobody to move out.
+// open: what the set-up itself uses is the jailer's, and a failure before that has no process to move out.
 //
 // Where each hierarchy is mounted is the operator's affair and may go through symbolic links. Below the mount the rules
 // of path.h hold.

@@ -44,7 +44,7 @@ Result<struct stat> stat_of(int fd, const std::string& path);
 /// Makes the directory `name` in `parent`, or takes the one that is there. One made here is noted in `undo`.
 Result<Directory> make_directory(const Directory& parent, const std::string& name, mode_t mode, Undo& undo);
 
-/// An error if a directory that was there before belongs neither to root nor to `trusted_uid`: whoever owns a directory
+/// An error if a directory that was there before belongs neither to root nor to `trusted_uid`: the owner of a directory
 /// can put anything into it at any time, so a third party's is no place for a jail.
 Result<void> check_owner(const Directory& directory, uid_t trusted_uid);
 

@@ -76,7 +76,7 @@ void report_start(const Spawned& monitor) {
 }
 
 void report_failure(const Spawned& monitor, const Error& error) {
-    // The launcher may be gone; then nobody is left to be told.
+    // The launcher may be gone. Then no process reads this.
     signal(SIGPIPE, SIG_IGN);
     const std::string text = kCleaned + error.message;
     [[maybe_unused]] const ssize_t written = write(monitor.report.get(), text.data(), text.size());

@@ -20,7 +20,6 @@ MAY_INCLUDE = {
     "base": set(),
     "http": {"base"},
     "virtio": {"base"},
-    "http": {"base"},
     "vmm": {"base", "http", "virtio", "policy_filters"},  # the last is generated
     "api": {"base", "http", "vmm/controller", "vmm/config", "vmm/mmds"},
     "jailer": {"base"},

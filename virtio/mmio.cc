@@ -315,11 +315,13 @@ void MmioTransport::on_kick(unsigned queue) {
     if (phase_ == Phase::kActive) device_->on_kick(queue);
 }
 
+// The bell may be answered after that of a reset which came later, or for a DRIVER_OK that was answered already: only
+// the registers tell what the driver wants now.
 void MmioTransport::activate() {
-    CHECK(phase_ == Phase::kIdle);
     State registers;
     {
         const std::lock_guard lock(mutex_);
+        if (phase_ != Phase::kIdle || !live_ || resetting_) return;
         registers = registers_;
     }
     if (auto activated = try_activate(registers); !activated) {

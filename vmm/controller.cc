@@ -54,11 +54,13 @@ auto* find(List& list, Id id, const std::string& wanted) {
     } while (false)
 
 Outcome<> Controller::before_start() const {
+    if (driver_.ending()) return refuse("The microVM is ending.");
     if (state_ == VmState::kNotStarted) return {};
     return refuse("The requested operation is not supported after starting the microVM.");
 }
 
 Outcome<> Controller::after_start() const {
+    if (driver_.ending()) return refuse("The microVM is ending.");
     if (state_ != VmState::kNotStarted) return {};
     return refuse("The requested operation is not supported before starting the microVM.");
 }
@@ -123,6 +125,7 @@ Outcome<> Controller::put_boot_source(const config::BootSource& boot_source) {
 
 Outcome<> Controller::put_drive(const config::Drive& drive) {
     if (state_ != VmState::kNotStarted) return refuse_hot_plug();
+    REQUIRE_OUTCOME(before_start());
     boot_configured_ = true;
     config::VmConfig next = config();
     REQUIRE_OUTCOME(with_prefix("Drive config error: ", next.put_drive(drive)));
@@ -133,6 +136,7 @@ Outcome<> Controller::put_drive(const config::Drive& drive) {
 
 Outcome<> Controller::put_network_interface(const config::NetworkInterface& interface) {
     if (state_ != VmState::kNotStarted) return refuse_hot_plug();
+    REQUIRE_OUTCOME(before_start());
     boot_configured_ = true;
     config::VmConfig next = config();
     REQUIRE_OUTCOME(with_prefix("Network config error: ", next.put_network_interface(interface)));

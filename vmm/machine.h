@@ -87,8 +87,6 @@ public:
 
     Pause& pause() { return pause_; }
 
-    /// Starts the drives' threads. Once, before the loop's system call filter.
-    void start_writers() { drives_.start_writers(); }
     /// Replaces a drive's file, or changes its limits.
     Result<void> patch_drive(const config::DrivePatch& patch) { return drives_.patch(patch); }
     /// Changes an interface's limits.

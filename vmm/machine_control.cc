@@ -19,12 +19,18 @@ MachineControl::MachineControl(Loop& control, MachineHost host)
       deadline_(control, [this] { on_deadline(); }) {}
 
 void MachineControl::ask(const char* what, uint64_t deadline_ns, Work work, Handler done) {
+    if (ending_) return done(fail("%s: the process is ending", what));
+    send(what, deadline_ns, std::move(work), std::move(done));
+}
+
+void MachineControl::send(const char* what, uint64_t deadline_ns, Work work, Handler done) {
     CHECK(!done_);  // one operation at a time
     ++number_;
     what_ = what;
     done_ = std::move(done);
     if (deadline_ns) deadline_.arm(deadline_ns);
     const bool sent = to_devices_.send([this, number = number_, work = std::move(work)]() mutable {
+        if (number <= given_up_.load(std::memory_order_acquire)) return;  // its client has an error already
         work([this, number](Result<void> outcome) {
             // As many messages wait as there are operations that were given up: no more than a few.
             const bool answered = to_control_.send([this, number, outcome] { answer(number, outcome); });
@@ -42,6 +48,7 @@ void MachineControl::answer(uint64_t number, Result<void> outcome) {
 }
 
 void MachineControl::on_deadline() {
+    given_up_.store(number_, std::memory_order_release);
     answer(number_, fail("%s: the thread of the devices does not answer (does a disk or a file system of the host "
                          "hang?)",
                          what_));
@@ -54,7 +61,6 @@ Result<void> MachineControl::start_here() {
     build_start_ns_.store(boot_->begun_at_ns(), std::memory_order_relaxed);
     const auto boot = std::move(boot_);
     machine_ = TRY(boot->run(host_, config_));
-    machine_->start_writers();  // the guest runs meanwhile
     published_.store(machine_.get(), std::memory_order_release);
     return {};
 }
@@ -118,16 +124,18 @@ Result<void> MachineControl::send_ctrl_alt_del() {
 
 // A guest may end before the client that started it has its answer.
 void MachineControl::close(Handler done) {
+    ending_ = true;
     closed_ = std::move(done);
     if (!done_) return close_devices();
     deadline_.arm(limits::kEndGrace_ns);
 }
 
 void MachineControl::close_devices() {
-    ask(
+    if (!machine()) return std::exchange(closed_, nullptr)({});
+    send(
         "end", limits::kCloseDeadline_ns,
         [this](Handler reply) {
-            if (machine_) machine_->close();
+            machine_->close();
             reply({});
         },
         std::exchange(closed_, nullptr));

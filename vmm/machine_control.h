@@ -47,6 +47,7 @@ public:
     /// The process is about to end: the operation under way has a moment to end, and the devices finish what may be
     /// finished. Calls `done` when they have, or at the deadline with an error that names what did not end.
     void close(Handler done);
+    bool ending() const { return ending_; }
     void unlink_sockets();
 
     /// Null before the start. Its functions for any thread only.
@@ -60,6 +61,8 @@ private:
     /// Runs `work` on the devices' loop. `done` gets its outcome here; after `deadline_ns` (0: none) an error, and what
     /// comes later is dropped.
     void ask(const char* what, uint64_t deadline_ns, Work work, Handler done);
+    /// The same while the process ends.
+    void send(const char* what, uint64_t deadline_ns, Work work, Handler done);
     void answer(uint64_t number, Result<void> outcome);
     void on_deadline();
     void close_devices();
@@ -73,7 +76,9 @@ private:
     const char* what_ = "";
     Handler done_;
     Timer deadline_;
-    Handler closed_;  // close() was called
+    bool ending_ = false;  // close() was called: no further operation begins
+    Handler closed_;
+    std::atomic<uint64_t> given_up_ = 0;  // operations up to this number, if not begun, are dropped
 
     // On the devices' thread.
     std::unique_ptr<build::Boot> boot_;

@@ -21,6 +21,9 @@ public:
     /// it, when a change has been made.
     virtual config::VmConfig& config() = 0;
 
+    /// The process is about to end: nothing is changed any more.
+    virtual bool ending() const { return false; }
+
     // Operations of the machine. The controller asks for one at a time. Errors are told without the API's prefixes. An
     // operation that is not done by its deadline is undone, and its error names what did not stop.
 

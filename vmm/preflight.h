@@ -22,7 +22,7 @@ Result<void> check_drive_file(const config::Drive& drive);
 /// The file that a drive shall have from now on exists.
 Result<void> check_new_drive_file(const std::string& path);
 
-/// The tap exists, or can be made, and nobody else has it.
+/// The tap exists, or can be made, and no other process has it.
 Result<void> check_tap(const std::string& name);
 
 /// The socket where host programs find the guest.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Why a VM ended, and how whoever notices it first says so.
+// Stop: why a VM ended. StopSink: carries the first reason to control.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,7 @@ struct Stop {
     std::string message;  ///< one line for the log
 };
 
-/// Carries the first Stop to the loop. Any thread; later ones are dropped.
+/// Carries the first Stop to control's loop, and drops later ones. Any thread.
 class StopSink {
 public:
     StopSink(Loop& loop, std::function<void(Stop)> on_stop)

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 
 #include "api/router.h"
@@ -102,11 +103,13 @@ int run_devices(Monitor& monitor, Loop& devices, const Seccomp& seccomp, bool ma
                 std::function<void()> unlink_api_socket) {
     if (auto started = monitor.start_thread(std::move(unlink_api_socket)); !started)
         return give_up(ExitCode::kGenericError, started.error());
-    if (machine_runs)  // from here on nothing is built any more
+    // From here on control ends the process, in order.
+    if (machine_runs)  // nothing is built any more
         if (auto installed = seccomp.install(policy::Phase::kLoop); !installed)
-            return give_up(ExitCode::kBadConfiguration, installed.error());
-    auto ran = devices.run();
-    return give_up(ExitCode::kGenericError, ran ? Error{"the devices' loop has ended"} : ran.error());
+            monitor.stop_sink().request({ExitCode::kBadConfiguration, installed.error().message});
+    if (auto ran = devices.run(); !ran) monitor.stop_sink().request({ExitCode::kGenericError, ran.error().message});
+    std::atomic<bool> for_ever = true;
+    for (;;) for_ever.wait(true);
 }
 
 int run_without_api(const Arguments& arguments, Monitor& monitor, Loop& devices, const Seccomp& seccomp) {

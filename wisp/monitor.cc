@@ -97,7 +97,7 @@ void Monitor::run() {
 }
 
 void Monitor::on_signal(int number) {
-    if (!end_signal_) end_signal_ = number;
+    if (!ending_) end_signal_ = number;  // an end that has begun stays what it is
     close_machine();
 }
 
@@ -180,6 +180,7 @@ void Monitor::patch_network_interface(const config::NetworkInterfacePatch& patch
 
 Result<void> Monitor::listen_for_vsock(const config::Vsock& vsock) {
     if (vsock_listener_ && vsock_listener_->path() == vsock.uds_path) {
+        if (access(vsock.uds_path.c_str(), F_OK) == 0) return {};
         machine_->set_vsock_listener(nullptr);
         vsock_listener_.reset();
     }

@@ -51,11 +51,14 @@ public:
     /// a signal comes or end() is called; it calls `unlink_api_socket` where the API's socket is ours to remove.
     Result<void> start_thread(std::function<void()> unlink_api_socket);
 
-    /// Ends the process with this code.
+    /// Ends the process with this code, from any thread.
+    StopSink& stop_sink() { return *stop_sink_; }
+    /// The same, from control's.
     void end(ExitCode code, std::string message);
 
     // For the Controller
     config::VmConfig& config() override { return machine_->config(); }
+    bool ending() const override { return ending_; }
     void start(Handler done) override;
     void pause(Handler done) override;
     void resume(Handler done) override;

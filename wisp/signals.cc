@@ -34,7 +34,7 @@ constexpr FatalSignal kFatalSignals[] = {
 };
 
 void say(int fd, const char* line, size_t size) {
-    if (write(fd, line, size) < 0) return;  // nobody else to tell
+    if (write(fd, line, size) < 0) return;  // there is no other place for the line
 }
 
 // Async-signal-safe: no allocation, no lock, not the log (whose lock the interrupted code may hold).

@@ -99,14 +99,19 @@ def test_a_pause_that_a_frozen_drive_keeps_names_it_and_is_undone(tmp_path):
 
 def test_an_end_with_a_frozen_drive_says_what_is_waited_for(tmp_path):
     with file_system(tmp_path) as mount_point:
-        drives = [drive_on(mount_point / "disk", "frozen", cache_type="Writeback"), drive_on(tmp_path / "disk", "other")]
+        drives = [drive_on(mount_point / "disk", "frozen", cache_type="Writeback"), drive_on(tmp_path / "disk", "other", cache_type="Writeback")]
         config = wisp.machine(wisp.guest("frozen_drive"), boot_args="reboot=k", drives=drives)
-        with wisp.Vm(tmp_path, config, stdin=subprocess.PIPE) as vm:
+        with wisp.Vm(tmp_path, config, stdin=subprocess.PIPE, api_sock=f"{tmp_path}/api.sock") as vm:
             vm.wait_for("ready")
             with frozen(mount_point) as thaw:
                 vm.send("w")
                 vm.wait_for("other drive done, errors=0 frozen=1")
                 vm.signal(15)
+                # The drives have some seconds to end. Requests are answered meanwhile, and change nothing any more.
+                assert vm.ask("PATCH", "/vm", {"state": "Paused"})[0] in (204, 400)
+                assert vm.ask("PATCH", "/vm", {"state": "Resumed"})[0] in (204, 400)
+                assert vm.ask("GET", "/", None)[0] == 200
                 vm.wait_for(r"drive frozen: the end of the machine does not wait for \d+ requests")
+                assert "drive other: the end" not in vm.output
                 thaw()
             assert vm.wait().code == -15

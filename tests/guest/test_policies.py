@@ -17,9 +17,9 @@ DEVICES_TO_COME = {  # with each device its scenario comes to support/policies.p
 ONLY_WHEN_AN_ASSERTION_FAILS = {("loop", "rt_sigaction"), ("loop", "gettid"), ("loop", "exit_group"), ("control", "rt_sigaction"),
                                 ("vcpu", "rt_sigaction"), ("vcpu", "getpid"), ("vcpu", "gettid"), ("vcpu", "tgkill"), ("vcpu", "exit_group")}
 # By host and by chance: the vDSO's clocks, statx, when the allocator's heap is full, which lock is contended, how a guest ends a connection.
-SOMETIMES = {(threads, call) for threads in ("setup", "loop", "control", "vcpu", "drive") for call in ("clock_gettime", "brk", "futex", "poll")}
+SOMETIMES = {(threads, call) for threads in ("setup", "loop", "control", "vcpu", "drive") for call in ("clock_gettime", "brk", "futex", "poll", "restart_syscall")}
 SOMETIMES |= {(threads, call) for threads in ("loop", "control") for call in ("mmap", "munmap", "larger")}
-SOMETIMES |= {("loop", call) for call in ("BLKSSZGET", "BLKGETSIZE64", "shutdown", "getpid")} | {("vcpu", "rt_sigreturn"), ("setup", "restart_syscall"), ("setup", "fcntl")}
+SOMETIMES |= {("loop", call) for call in ("BLKSSZGET", "BLKGETSIZE64", "shutdown", "getpid")} | {("vcpu", "rt_sigreturn"), ("setup", "fcntl")}
 SOMETIMES |= {("drive", call) for call in ("write", "rt_sigprocmask", "exit_group", "getpid", "gettid", "tgkill", "rt_sigaction", "madvise", "exit", "BLKDISCARD")}
 ONE_OF_SEVERAL = {"makes such a block larger": "larger", "network interface": "TUNSETIFF", "guest's driver reads": "TUNSETIFF", "leaves to it": "TUNSETIFF",
           "whose statx": "BLKSSZGET", "block device: its size": "BLKGETSIZE64", "cannot promise zeroes": "BLKDISCARD"}

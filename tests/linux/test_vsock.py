@@ -405,7 +405,7 @@ def test_pause_and_resume_in_the_middle_of_a_transfer(tmp_path):
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         try:
-            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S, vm)
+            agent = vsock_agent.Agent(f"{tmp_path}/v").wait(wisp.LIMIT_S)
         except TimeoutError as error:
             raise wisp.TimedOut(str(error)) from None
         command = agent.start(["cat"])

@@ -64,7 +64,7 @@ std::string name_of(const Policy& policy, size_t rule) {
     return std::string(policy.name) + "." + std::to_string(rule);
 }
 
-// For whoever compares: every rule, "RULE <tab> CALL <tab> REASON".
+// For a comparison: every rule, "RULE <tab> CALL <tab> REASON".
 int list_rules() {
     for (const Policy& policy : kPolicies)
         for (size_t i = 0; i < policy.rules.size(); ++i)

@@ -206,25 +206,36 @@ void Block::end_drains() {
 }
 
 void Block::close(uint64_t deadline_ns) {
+    begin_close();
+    while (!is_closed() && monotonic_ns() < deadline_ns) continue;
+    end_close();
+}
+
+void Block::begin_close() {
     closed_ = true;
     retry_timer_.cancel();
-    auto wait_for = [&](auto done) {
-        while (!done() && monotonic_ns() < deadline_ns) {
-            io_->wait(kCloseLook_ns);
-            retry();
-        }
-        return done();
-    };
-    if (!wait_for([this] { return pool_->in_use() == 0; })) {
+}
+
+bool Block::is_closed() {
+    if (pool_->in_use() != 0 || (final_flush_queued_ && !final_flush_done_)) {
+        io_->wait(kCloseLook_ns);
+        retry();
+    }
+    if (pool_->in_use() != 0) return false;
+    if (config_.cache_type != CacheType::kWriteback || config_.read_only) return true;
+    if (!std::exchange(final_flush_queued_, true)) {
+        final_flush_.kind = BlockTransfer::Kind::kFlush;
+        io_->queue(final_flush_);
+        io_->submit();
+    }
+    return final_flush_done_;
+}
+
+void Block::end_close() {
+    if (pool_->in_use() != 0)
         LOG_WARNING("%s: the end of the machine does not wait for %u requests that the host has not done on %s",
                     name_.c_str(), pool_->in_use(), config_.path.c_str());
-        return;
-    }
-    if (config_.cache_type != CacheType::kWriteback || config_.read_only) return;
-    final_flush_.kind = BlockTransfer::Kind::kFlush;
-    io_->queue(final_flush_);
-    io_->submit();
-    if (!wait_for([this] { return final_flush_done_; }))
+    else if (final_flush_queued_ && !final_flush_done_)
         LOG_WARNING("%s: the end of the machine does not wait until the host has flushed %s", name_.c_str(),
                     config_.path.c_str());
 }

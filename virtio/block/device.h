@@ -61,6 +61,11 @@ public:
     /// flushes a Writeback drive, as Firecracker does. Waits until `deadline_ns` (CLOCK_MONOTONIC) at most; the log
     /// says what was not done by then. Does not turn the loop.
     void close(uint64_t deadline_ns);
+    /// The steps of close(), for several drives at once: is_closed() looks for a moment, and is called until it is true
+    /// or there is no more time; end_close() says what is not done.
+    void begin_close();
+    bool is_closed();
+    void end_close();
 
     /// Writes records of what the driver knows of the drive, and of the limiter, into the open group. While paused.
     void save(RecordWriter& writer) const override;
@@ -142,6 +147,7 @@ private:
     bool closed_ = false;
     uint64_t in_flight_bytes_ = 0;  // of reads and writes
     Timer retry_timer_;
+    bool final_flush_queued_ = false;
     BlockTransfer final_flush_;  // of close()
     bool final_flush_done_ = false;
     BlockCounters counters_;

@@ -46,7 +46,7 @@ struct BlockFault {
 };
 
 /// Splits a chain into header, data and status byte, wherever its segments end. `status` is set as soon as there is
-/// room for it; where it stays empty the driver can only be told by a used length of 0.
+/// room for it; where it stays empty, only a used length of 0 tells the driver.
 std::expected<BlockRequest, BlockFault> parse_block_request(const Chain& chain, const BlockLimits& limits,
                                                             WritableSlice& status);
 

@@ -182,6 +182,7 @@ void Console::read_input() {
 }
 
 void Console::finish() {
+    paused_ = false;
     flush();
     restore_terminal();
 }

@@ -115,6 +115,7 @@ void Vcpu::park(std::unique_lock<std::mutex>& lock) {
 void Vcpu::request(Request wanted) {
     {
         const std::lock_guard lock(mutex_);
+        if (request_.load(std::memory_order_relaxed) == Request::kEnd) return;
         request_.store(wanted, std::memory_order_release);
     }
     requested_.notify_one();

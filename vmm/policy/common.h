@@ -16,6 +16,8 @@ inline constexpr Rule kCommon[] = {
     allow("futex", is(1, FUTEX_WAIT_PRIVATE), "a contended lock: tasks posted to the loop, a vCPU's request"),
     allow("futex", is(1, FUTEX_WAKE_PRIVATE), "the other side of it"),
     allow("brk", "the allocator's heap grows and shrinks"),
+    allow("restart_syscall",
+          "the kernel's own call: a wait goes on after a stop of the process, or a worker of a ring"),
     allow("clock_gettime", "clocks that the kernel does not give without a call: processor time, or all on some hosts"),
     allow("rt_sigprocmask", "the C library blocks signals while it sends one or ends a thread"),
     allow("exit_group", "the end of the process, from the handlers of fatal signals too"),

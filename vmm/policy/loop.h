@@ -47,7 +47,7 @@ inline constexpr Rule kLoopRun[] = {
     allow("accept4", "a host program connects to the guest"),
     allow("shutdown", "a direction of a connection has no more to say"),
     allow("socket", is(0, AF_UNIX), "the guest connects to the host"),
-    allow("connect", "to whoever listens at the path of its port"),
+    allow("connect", "to the program that listens at the path of its port"),
     allow("recvmsg", "bytes of a connection to the guest"),
     allow("sendmsg", "and from it"),
     // The end.

@@ -55,7 +55,6 @@ inline constexpr Rule kSetUp[] = {
     allow("setrlimit", is(0, RLIMIT_NOFILE), "… which it then raises"),
     allow_ioctl(TUNSETIFF, "a network interface takes its tap …"),
     allow("clock_nanosleep", "… whose last user may be just ending …"),
-    allow("restart_syscall", "the kernel's own call: that wait goes on after the end of a ring has interrupted it"),
     allow_ioctl(TUNSETVNETHDRSZ, "… with the header that the guest's driver reads"),
     // The VM.
     allow_ioctl(KVM_GET_API_VERSION, "is it the KVM we know?"),
