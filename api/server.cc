@@ -145,8 +145,15 @@ void Server::check_stalled() {
 
 // A GET is answered at once: it never waits behind an operation of the machine.
 void Server::handle(Connection& connection, Request request) {
-    if (request.method == http::Method::kGet)
-        return handler_(std::move(request), [&connection](const Response& response) { connection.answer(response); });
+    if (request.method == http::Method::kGet) {
+        bool answered = false;
+        handler_(std::move(request), [&](const Response& response) {
+            answered = true;
+            connection.answer(response);
+        });
+        CHECK(answered);  // nothing of a GET happens later: the connection may be gone by then
+        return;
+    }
     waiting_.push_back({&connection, std::move(request)});
     run_next();
 }

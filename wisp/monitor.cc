@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wisp/monitor.h"
 
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -180,7 +181,8 @@ void Monitor::patch_network_interface(const config::NetworkInterfacePatch& patch
 
 Result<void> Monitor::listen_for_vsock(const config::Vsock& vsock) {
     if (vsock_listener_ && vsock_listener_->path() == vsock.uds_path) {
-        if (access(vsock.uds_path.c_str(), F_OK) == 0) return {};
+        struct stat there{};
+        if (stat(vsock.uds_path.c_str(), &there) == 0) return {};
         machine_->set_vsock_listener(nullptr);
         vsock_listener_.reset();
     }
