@@ -114,19 +114,6 @@ def test_a_whole_session(tmp_path):
     assert total("latencies_us", "pause_vm") > 0 and total("vcpu", "exit_io_out") > 100
 
 
-def test_ctrl_alt_del_before_the_keyboards_driver_starts_does_not_cost_the_keyboard(tmp_path):
-    with ApiVm(tmp_path) as vm:
-        vm.put("/boot-source", {"kernel_image_path": stock_kernel(), "initrd_path": INITRD_STOCK,
-                                "boot_args": f"{CONSOLE} quiet -- /bin/sh -c \"echo the guest waits; sleep 1000\""})
-        vm.put("/machine-config", {"vcpu_count": 1, "mem_size_mib": 256})
-        vm.put("/drives/rootfs", wisp.drive(wisp.copy_of(ROOTFS, tmp_path)))
-        vm.act("InstanceStart")
-        for _ in range(3):  # 33 bytes, and Linux gives the controller up at the 17th in a row
-            vm.act("SendCtrlAltDel")
-        assert vm.process.wait(wisp.LIMIT_S) == wisp.EXIT_OK, vm.output
-        vm.wait_for("the guest reset the machine")
-
-
 def test_ctrl_alt_del_restarts_a_stock_kernel(tmp_path):
     with ApiVm(tmp_path) as vm:
         vm.put("/boot-source", {"kernel_image_path": stock_kernel(), "initrd_path": INITRD_STOCK,

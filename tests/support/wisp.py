@@ -56,9 +56,9 @@ LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+ \[[^\n]*\n")
 
 
 def apart(output):
-    """The guest's console, then the lines of the log, which may stand in the middle of a line of the console: two threads write them."""
-    console = LOG_LINE.sub("", output)
-    return console + ("" if not console or console.endswith("\n") else "\n") + "".join(LOG_LINE.findall(output))
+    """The lines of the log, then the guest's console: two threads write them, so a line of the log may stand in the middle of one of the
+    console."""
+    return "".join(LOG_LINE.findall(output)) + LOG_LINE.sub("", output)
 
 
 class Result:

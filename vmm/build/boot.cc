@@ -84,7 +84,8 @@ Boot::Boot(Lanes::Cpus cpus) : lanes_(Table::kPlans, cpus) {}
 Result<std::unique_ptr<Boot>> Boot::begin() {
     const bool has_cpu = Worker::has_cpu_of_its_own();
     std::unique_ptr<Boot> boot(new Boot(has_cpu ? Lanes::Cpus::kOneEach : Lanes::Cpus::kShared));
-    // On one CPU the thread that makes the VM must enter the kernel's wait for it first, or nothing fits into that.
+    // On one CPU a second thread would only take the CPU from this one. It starts later, and loads the guest while this
+    // one waits in the kernel for the VM.
     if (has_cpu) TRY(boot->start_boot_vcpu_thread());
     return boot;
 }
