@@ -137,7 +137,7 @@ Result<bool> Ring::submit_and_wait(int64_t timeout_ns) {
         TRY(submit());
         return pending();
     }
-    auto wait = [this](auto call, int64_t longest_ns) -> Result<bool> {
+    auto wait = [](auto call, int64_t longest_ns) -> Result<bool> {
         __kernel_timespec timeout{longest_ns / 1'000'000'000, longest_ns % 1'000'000'000};
         io_uring_cqe* first = nullptr;
         const int result = call(&first, longest_ns < 0 ? nullptr : &timeout);

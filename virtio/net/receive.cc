@@ -34,7 +34,7 @@ bool is_shortage(int64_t result) {
 
 }  // namespace
 
-NetReceiver::NetReceiver(NetInterface& interface, std::function<void()> on_ready)
+NetReceiver::NetReceiver(NetInterface& interface, const std::function<void()>& on_ready)
     : interface_(interface),
       rate_limiter_(interface.loop,
                     [this, on_ready] {

@@ -26,7 +26,7 @@ public:
     static constexpr unsigned kQueue = 0;
 
     /// `on_ready` is called when the rate limiter or a timer lets frames go on.
-    NetReceiver(NetInterface& interface, std::function<void()> on_ready);
+    NetReceiver(NetInterface& interface, const std::function<void()>& on_ready);
 
     /// Memory for the frames that wait; nothing is allocated later.
     Result<void> reserve();
