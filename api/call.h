@@ -2,7 +2,7 @@
 //
 // Call: one request in its route, and the ways to answer it.
 //
-// Threads: the loop's.
+// Threads: control's.
 #pragma once
 
 #include <string>

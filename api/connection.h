@@ -5,7 +5,7 @@
 //
 // Its bytes come from a client that may be hostile: http::RequestReader bounds them.
 //
-// Threads: the loop's.
+// Threads: control's.
 #pragma once
 
 #include <string>

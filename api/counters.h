@@ -3,7 +3,7 @@
 // Counters: the API's part of the metrics, under Firecracker's names: requests of each resource, how many of them
 // failed, and how long they took.
 //
-// Threads: the loop's.
+// Threads: control's.
 #pragma once
 
 #include <array>

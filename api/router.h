@@ -3,7 +3,7 @@
 // Router: finds the route of a request, which calls the Controller and answers with the outcome. The rules of paths and
 // bodies, and their texts, are Firecracker's.
 //
-// Threads: the loop's.
+// Threads: control's.
 #pragma once
 
 #include <functional>

@@ -6,7 +6,7 @@
 // Clients may be slow or hostile: base/limits.h bounds their number, the bytes that each holds and the time that each
 // may take. Where there is no room, the connection that has made no progress for the longest time is closed.
 //
-// Threads: the loop's.
+// Threads: control's.
 #pragma once
 
 #include <deque>

@@ -72,6 +72,7 @@ public:
     Result<void> connect_devices();
     /// Carries the console's bytes from now on.
     Result<void> start_console() { return console_->start(); }
+    /// Starts the drives' threads for cached writes. Once, before the filter of the loop's thread; the guest may run.
     void start_drive_writers() { drives_.start_writers(); }
     Vcpu& add_vcpu(unsigned id);
     /// Leaves the VM's descriptors to the loop's ring: the kernel then takes the VM down after the process has ended.

@@ -14,7 +14,7 @@ namespace wisp {
 /// The owner of the log's sink. Until it is configured, lines of level Info go to standard output, reopened so that
 /// writes do not block.
 ///
-/// Threads: the loop's, while no other one logs: before vCPUs run.
+/// Threads: the main thread's until control has a thread, then control's. Before vCPUs run.
 class LogSink {
 public:
     explicit LogSink(std::string instance_id);

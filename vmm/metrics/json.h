@@ -3,7 +3,7 @@
 // Metrics as Firecracker writes them: an object for each group, counters as what was added since the line before, times
 // as {"min_us", "max_us", "sum_us"}, of which the first two are those since the start of the process.
 //
-// Threads: the loop's.
+// Threads: control's.
 #pragma once
 
 #include <string>

@@ -2,7 +2,7 @@
 //
 // MetricsSink: owns the file or FIFO of the lines of metrics, and the timer that writes them.
 //
-// Threads: the loop's.
+// Threads: control's.
 #pragma once
 
 #include <functional>

@@ -13,7 +13,7 @@ namespace wisp::policy {
 inline constexpr Rule kCommon[] = {
     allow("write", "eventfds (kicks, posted tasks), the log, the console, standard error's last line"),
     allow("poll", "does the sink of the log, or of the console, take bytes now? does a client of the API wait?"),
-    allow("futex", is(1, FUTEX_WAIT_PRIVATE), "a contended lock: tasks posted to the loop, a vCPU's request"),
+    allow("futex", is(1, FUTEX_WAIT_PRIVATE), "a contended lock: messages between the loops, a vCPU's request"),
     allow("futex", is(1, FUTEX_WAKE_PRIVATE), "the other side of it"),
     allow("brk", "the allocator's heap grows and shrinks"),
     allow("restart_syscall",
